@@ -1,0 +1,69 @@
+"""The command line's front door: the list of commands, and errors as one sentence. It imports no torch, no options.
+
+The commands themselves are in `unfeature.commands`, imported when one is called.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError
+
+from unfeature import __version__
+from unfeature.errors import Interrupted, UnfeatureError
+
+COMMANDS = {
+    "demo": "See the whole job on a shipped generator: thick strokes out of mnist-vae.\n\n"
+    "Example (about a minute):  unfeature demo runs/demo",
+    "list": "List generators, measurements, finders, unlearners, metrics and presets.\n\n"
+    "Example:  unfeature list generators",
+    "sample": "Start a run: draw pictures of a generator to mark.\n\n"
+    "Example:  unfeature sample runs/thick --generator mnist-vae --count 6000",
+    "mark": "Name the feature and take marks: by a measurement, a function of images, or a file.\n\n"
+    "Example:  unfeature mark runs/thick thickness --by thickness --per-side 500\n"
+    "Example:  unfeature mark runs/faces glasses --by marks.csv --judge my_judge.py:shows_glasses",
+    "find": "Find the feature the marks show: a direction and a threshold in latent space.\n\n"
+    "Example:  unfeature find runs/thick --margin 0.25 (latent units)",
+    "preview": "Show in seconds, without training, what the copy would learn from.\n\n"
+    "Example:  unfeature preview runs/thick --margins 0 --margins 0.25 --margins 0.5 (latent units)",
+    "unlearn": "Train a copy of the generator that no longer makes the feature; goes on where it was stopped.\n\n"
+    "Example:  unfeature unlearn runs/thick --steps 1500",
+    "evaluate": "Measure original, rejection filter, teacher and unlearned on fresh samples.\n\n"
+    "Example:  unfeature evaluate runs/thick --count 10000",
+    "report": "Write the report: HTML, Markdown and JSON.\n\nExample:  unfeature report runs/thick",
+    "run": "Do all of it from a file of options; given again, it goes on where it was stopped.\n\n"
+    "Example:  unfeature run thick.toml runs/thick --preset paper",
+}
+"""Command -> its help. Adding one: a line here and a function of that name in `unfeature.commands`."""
+
+app = App(
+    name="unfeature",
+    help="Remove a feature from a pre-trained image generator, and prove it.\n\nFirst time?  unfeature demo",
+    version=__version__,
+    help_format="plaintext",
+)
+for _name, _help in COMMANDS.items():
+    app.command(f"unfeature.commands:{_name}_", name=_name, help=_help)
+app.register_install_completion_command()
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and leave with 0; 2 after a mistake of the user's; 130 when interrupted."""
+    try:
+        app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        sys.exit(2)
+    except Interrupted as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        sys.exit(130)
+    except UnfeatureError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\nStopped. What was written before is whole; give the same command again.", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)

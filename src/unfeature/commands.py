@@ -1,0 +1,216 @@
+"""The commands: parse, call a verb of `unfeature.workflow`, print. No arithmetic; torch only inside a command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from cyclopts import Parameter
+
+from unfeature import console
+from unfeature.errors import Interrupted, UnknownName
+from unfeature.options import (
+    EvaluateOptions,
+    FindOptions,
+    MarkOptions,
+    Options,
+    PreviewOptions,
+    SampleOptions,
+    UnlearnOptions,
+)
+
+if TYPE_CHECKING:
+    from unfeature.options import RunOptions
+
+Chosen = TypeVar("Chosen", bound=Options)
+Flat = Parameter(name="*")
+RunFolder = Annotated[Path, Parameter(help="Run folder, e.g. runs/thick.")]
+Preset = Annotated[
+    str, Parameter(help="Start from these options instead of the defaults; see `unfeature list presets`.")
+]
+
+
+def _over_preset(options: Chosen, preset: str, verb: str) -> Chosen:
+    """The preset's options of a verb with the flags given on top."""
+    if not preset:
+        return options
+    from unfeature.workflow import read_options
+
+    base: dict[str, Any] = getattr(read_options(base=preset), verb).model_dump()
+    return type(options).parse(base | options.model_dump(include=options.model_fields_set))
+
+
+def list_(kind: Annotated[str, Parameter(help="One kind only, e.g. generators.")] = "", /) -> None:
+    """What can be named on the command line and in files of options."""
+    from unfeature import zoo
+    from unfeature.features import FINDERS
+    from unfeature.generators import GENERATORS
+    from unfeature.metrics import EXTRACTORS, MEASUREMENTS, METRICS
+    from unfeature.presets import presets
+    from unfeature.unlearners import UNLEARNERS
+
+    shipped = {
+        name: f"latent {card['latent_dim']}, image {'x'.join(map(str, card['image_shape']))}; {card['licence']}"
+        for name, card in zoo.cards("generator").items()
+    }
+    first_lines = {name: text.splitlines()[0].lstrip("# ") for name, text in presets().items()}
+    kinds = {"generators": shipped, "families": GENERATORS, "measurements": MEASUREMENTS, "finders": FINDERS}
+    kinds |= {"unlearners": UNLEARNERS, "metrics": METRICS, "extractors": EXTRACTORS, "presets": first_lines}
+    if kind and kind not in kinds:
+        raise UnknownName("kind", kind, kinds)
+    console.names({k: v for k, v in kinds.items() if kind in ("", k)})
+    console.then("See one at work:", "unfeature demo runs/demo")
+
+
+def sample_(
+    run: RunFolder,
+    /,
+    *,
+    generator: Annotated[str, Parameter(help="Shipped name, FILE.safetensors or FILE.py:FUNCTION.")] = "mnist-vae",
+    weights: Annotated[
+        str | None, Parameter(help="Safetensors file put in place of the generator's own weights.")
+    ] = None,
+    options: Annotated[SampleOptions, Flat] = SampleOptions(),  # noqa: B008 - frozen
+) -> None:
+    """Draw the gallery."""
+    from unfeature import workflow
+
+    with console.working(f"drawing {options.count:,} pictures of {generator}"):
+        gallery = workflow.sample(run, generator, options, weights)
+    console.wrote(run, "gallery.png", "gallery.csv", "gallery.json")
+    console.say(f"{len(gallery.seeds):,} pictures of {gallery.generator}.")
+    console.then("Mark those that show the feature:", f"unfeature mark {run} thickness --by thickness")
+
+
+def mark_(
+    run: RunFolder,
+    feature: Annotated[str, Parameter(help="What the feature is called in files and reports.")],
+    /,
+    *,
+    by: Annotated[str, Parameter(help="Who marks: a measurement, FILE.py:FUNCTION, or a JSON or CSV of marks.")],
+    judge: Annotated[
+        str, Parameter(help="Who decides the result; by default whoever marks, where that is no file.")
+    ] = "",
+    options: Annotated[MarkOptions, Flat] = MarkOptions(),  # noqa: B008
+) -> None:
+    """Take marks."""
+    from unfeature import workflow
+
+    with console.working(f"marking {feature} by {by}"):
+        feedback = workflow.mark(run, feature, by, options, judge)
+    console.wrote(run, "feedback.json", "request.json")
+    cut = f" The feature begins at {feedback.cut:.3g}, fixed on the original." if feedback.cut is not None else ""
+    console.say(f"{len(feedback.positives)} marked with it, {len(feedback.negatives)} without.{cut}")
+    console.then("Find the feature:", f"unfeature find {run}")
+
+
+def find_(run: RunFolder, /, *, preset: Preset = "", options: Annotated[FindOptions, Flat] = FindOptions()) -> None:  # noqa: B008
+    """Find the feature."""
+    from unfeature import workflow
+
+    with console.working("finding the feature"):
+        feature = workflow.find(run, _over_preset(options, preset, "find"))
+    console.wrote(run, "feature.safetensors")
+    facts = {name: getattr(feature, name) for name in ("threshold", "margin") if hasattr(feature, name)}
+    console.say(", ".join(f"{name} {value:.3f}" for name, value in facts.items()) + " (latent units).")
+    console.then("See what it does before any training:", f"unfeature preview {run}")
+
+
+def preview_(run: RunFolder, /, *, options: Annotated[PreviewOptions, Flat] = PreviewOptions()) -> None:  # noqa: B008
+    """The teacher's numbers."""
+    from unfeature import workflow
+
+    with console.working("making the teacher's pictures"):
+        previews = workflow.preview(run, options)
+        wanted = workflow.wanted_ratio(run)
+    console.previews(previews, wanted)
+    console.wrote(run, "preview.png", "preview.json")
+    console.then("Train the copy:", f"unfeature unlearn {run}")
+
+
+def unlearn_(
+    run: RunFolder,
+    /,
+    *,
+    preset: Preset = "",
+    options: Annotated[UnlearnOptions, Flat] = UnlearnOptions(),  # noqa: B008
+) -> None:
+    """Train the copy."""
+    from unfeature import workflow
+
+    chosen = _over_preset(options, preset, "unlearn")
+    with _resumable(f"unfeature unlearn {run}"), console.training(chosen.steps) as on_step:
+        workflow.unlearn(run, chosen, console.teacher, on_step)
+    console.wrote(run, "unlearned.safetensors")
+    console.then("Measure it:", f"unfeature evaluate {run}")
+
+
+def evaluate_(run: RunFolder, /, *, options: Annotated[EvaluateOptions, Flat] = EvaluateOptions()) -> None:  # noqa: B008
+    """The evidence."""
+    from unfeature import workflow
+
+    with console.counting("measuring") as on_batch:
+        evaluation = workflow.evaluate(run, options, on_batch)
+    console.evaluation(evaluation)
+    console.wrote(run, "evaluation.json")
+    console.then("Write the report:", f"unfeature report {run}")
+
+
+def report_(run: RunFolder, /) -> None:
+    """The report."""
+    from unfeature import workflow
+
+    with console.working("writing the report"):
+        paths = workflow.report(run)
+    console.wrote(run, *(path.name for path in paths))
+    console.then("Open it:", f"{paths[0]}")
+
+
+def run_(
+    file: Annotated[Path, Parameter(help="TOML file of options, a table for each verb.")],
+    run: RunFolder,
+    /,
+    *,
+    preset: Preset = "",
+    dry_run: Annotated[bool, Parameter(help="Print the resolved options as JSON and stop.", negative="")] = False,
+) -> None:
+    """All verbs."""
+    from unfeature.workflow import read_options
+
+    options = read_options(file, preset)
+    if dry_run:
+        console.say(json.dumps(options.model_dump(), indent=1))
+        return
+    _all(run, options, f"unfeature run {file} {run}" + (f" --preset {preset}" if preset else ""))
+
+
+def demo_(run: RunFolder = Path("runs/demo"), /) -> None:
+    """The embedded default."""
+    from unfeature.workflow import read_options
+
+    _all(run, read_options(base="demo"), f"unfeature demo {run}")
+
+
+def _all(run: Path, options: RunOptions, again: str) -> None:
+    from unfeature import workflow
+
+    with _resumable(again), console.everything(options.unlearn.steps) as hooks:
+        paths = workflow.run(run, options, **hooks)
+    console.verdict(json.loads((run / "report.json").read_text(encoding="utf-8"))["verdict"]["sentence"])
+    console.wrote(run, *(path.name for path in paths), "unlearned.safetensors")
+    console.then("Open the report:", f"{paths[0]}")
+
+
+class _resumable:
+    """Ctrl-C becomes a sentence that says how to go on."""
+
+    def __init__(self, again: str) -> None:
+        self.again = again
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is KeyboardInterrupt:
+            raise Interrupted(f"Stopped; everything up to the last check is saved. Go on with:  {self.again}")

@@ -1,0 +1,180 @@
+"""What the command line shows: progress with time left, tables, what was written and what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from unfeature.artifacts import Evaluation, Preview, Score, StepRecord
+
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """A line, as it is."""
+    _out.print(text, markup=False)
+
+
+def wrote(run: Path, *names: str) -> None:
+    """What a command wrote."""
+    say("wrote " + ", ".join(str(run / name) for name in names))
+
+
+def then(why: str, command: str) -> None:
+    """The next command to run."""
+    say(f"{why}  {command}")
+
+
+def verdict(sentence: str) -> None:
+    """The one sentence."""
+    _out.print(f"\n{sentence}\n", markup=False, style="bold")
+
+
+def names(kinds: Mapping[str, Mapping[str, str]]) -> None:
+    """Tables of names."""
+    for kind, entries in kinds.items():
+        say(f"{kind}:")
+        for name, about in entries.items():
+            say(f"  {name:18} {about}")
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A spinner for a few seconds' work."""
+    with _err.status(what):
+        yield
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    return Progress(SpinnerColumn(), *columns, TimeRemainingColumn(), console=_err, transient=True)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar fed with (done, total)."""
+    with _progress() as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def training(steps: int) -> Iterator[Callable[[StepRecord], None]]:
+    """A bar fed with step records, showing losses, distance and ratio."""
+    with _progress() as progress:
+        yield _steps(progress, steps)
+
+
+def _steps(progress: Progress, steps: int) -> Callable[[StepRecord], None]:
+    task = progress.add_task("unlearning", total=steps)
+    checked = ""
+
+    def on_step(record: StepRecord) -> None:
+        nonlocal checked
+        if record.distance is not None:
+            ratio = f", ratio {percent(record.ratio)}" if record.ratio is not None else ""
+            checked = f", {record.distance:.4f} from the teacher{ratio}"
+        progress.update(task, completed=record.step, description=f"unlearning: loss {record.loss:.4f}{checked}")
+        if record.stopped:
+            progress.remove_task(task)
+            say(f"stopped after {record.step} steps: {record.stopped}{checked}")
+
+    return on_step
+
+
+@contextmanager
+def everything(steps: int) -> Iterator[dict[str, Any]]:
+    """The hooks of `workflow.run`, all on one display."""
+    with _progress() as progress:
+        current = progress.add_task("starting", total=None)
+        hooks: dict[str, Any] = {"on_preview": teacher}
+        bars: list[Callable[[StepRecord], None]] = []
+
+        def on_verb(verb: str) -> None:
+            progress.update(current, description=verb, total=None, completed=0, visible=verb != "unlearn")
+            if verb == "unlearn":
+                bars.append(_steps(progress, steps))
+
+        def on_step(record: StepRecord) -> None:
+            bars[-1](record)
+
+        hooks["on_verb"] = on_verb
+        hooks["on_batch"] = lambda done, total: progress.update(current, completed=done, total=total)
+        hooks["on_step"] = on_step
+        yield hooks
+
+
+def percent(score: Score | None) -> str:
+    """`0.3 % (0.2-0.4)`; `not judged` for None."""
+    if score is None:
+        return "not judged"
+    return f"{100 * score.value:.2f} % ({100 * score.low:.2f}-{100 * score.high:.2f})"
+
+
+def teacher(preview: Preview, wanted: float) -> None:
+    """The teacher's numbers before training, with a warning where the wanted ratio is out of its reach."""
+    say(
+        f"teacher, before any training: {percent(preview.ratio_before)} -> {percent(preview.ratio)} show it; "
+        f"{percent(preview.rewritten)} of latents rewritten (n = {preview.n:,})"
+    )
+    if preview.ratio is not None and preview.ratio.value > wanted:
+        _out.print(
+            f"warning: the wanted ratio, {100 * wanted:.2f} %, is out of the teacher's reach, and the copy cannot do "
+            "better than its teacher. Try a larger margin:  unfeature preview RUN --margins 0.25 --margins 0.5",
+            style="yellow",
+            markup=False,
+        )
+
+
+def previews(found: Sequence[Preview], wanted: float) -> None:
+    """A table of teachers, the feature's own first."""
+    table = Table(title=f"What the copy would learn from (n = {found[0].n:,}; 95 % intervals)", title_justify="left")
+    for column in (
+        "threshold",
+        "margin",
+        "shows it before",
+        "shows it after",
+        "rewritten",
+        "change on the rest",
+        "flips",
+    ):
+        table.add_column(column, justify="right")
+    for preview in found:
+        reached = preview.ratio is not None and preview.ratio.value <= wanted
+        table.add_row(
+            f"{preview.threshold:.3f}",
+            f"{preview.margin:.2f}",
+            percent(preview.ratio_before),
+            percent(preview.ratio),
+            f"{100 * preview.rewritten.value:.1f} %",
+            f"{preview.drift_rest.value:.4f}",
+            percent(preview.flips_rest),
+            style="green" if reached else None,
+        )
+    _out.print(table)
+    if len(found) > 1:
+        say("Choose one:  unfeature find RUN --threshold T --margin M  (green: reaches the wanted ratio)")
+    else:
+        teacher(found[0], wanted)
+
+
+def evaluation(result: Evaluation) -> None:
+    """The main figures of the four rows."""
+    table = Table(title=f"{result.feature}: {result.n:,} fresh samples a row; 95 % intervals", title_justify="left")
+    distance = next(name for name in result.row("original").scores if name.startswith("fd") and "_to_all" not in name)
+    shown = ("target_ratio", distance, "flips_untouched", "drift_untouched")
+    for column in ("row", *shown):
+        table.add_column(column, justify="left" if column == "row" else "right")
+    for row in result.rows:
+        cells = [row.scores.get(name) for name in shown]
+        ratio, *others = cells
+        table.add_row(row.name, percent(ratio), *("-" if score is None else f"{score.value:.4f}" for score in others))
+    _out.print(table)

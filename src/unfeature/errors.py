@@ -1,0 +1,75 @@
+"""Every error a user can cause: one sentence of what, got, expected, do this. The faces turn them into exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UnfeatureError(Exception):
+    """Something the user can put right; the message says how."""
+
+
+class UnknownName(UnfeatureError, LookupError):
+    """A name that is not in its table."""
+
+    def __init__(self, kind: str, got: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(got, names, n=1, cutoff=0.4)
+        hint = f'Did you mean "{near[0]}"?' if near else "Use one of those, or FILE.py:NAME for your own."
+        super().__init__(f'unknown {kind} "{got}"; expected one of {", ".join(names)}. {hint}')
+
+
+class BadOption(UnfeatureError, ValueError):
+    """An option outside its range, or one that does not exist."""
+
+
+class ShapeError(UnfeatureError, ValueError):
+    """A tensor whose shape does not fit the thing it was given to."""
+
+
+class NotEnoughFeedback(UnfeatureError, ValueError):
+    """Zero positives or zero negatives."""
+
+    def __init__(self, feature: str, positives: int, negatives: int, folder: str = "RUN") -> None:
+        self.feature, self.positives, self.negatives = feature, positives, negatives
+        without = "positives" if positives == 0 else "negatives"
+        kind = "with" if positives == 0 else "without"
+        super().__init__(
+            f'feature "{feature}" has 0 {without} (positives {positives}, negatives {negatives}); finding it needs '
+            f"at least 1 of each. Mark some pictures {kind} it:  unfeature mark {folder} {feature}"
+        )
+
+
+class WrongGenerator(UnfeatureError, ValueError):
+    """An artifact made for another generator."""
+
+    def __init__(self, what: str, got: str, expected: str) -> None:
+        super().__init__(
+            f"the {what} was made for generator {got}, but this generator is {expected}. "
+            f"Use the generator it was made for, or make the {what} anew."
+        )
+
+
+class BadCheckpoint(UnfeatureError, ValueError):
+    """Weights that cannot be read, or hold values no image can be made from."""
+
+
+class BadFile(UnfeatureError, ValueError):
+    """A file of the user's that cannot be read as what it should be."""
+
+
+class RunBusy(UnfeatureError):
+    """Another process holds the run folder."""
+
+
+class MissingStep(UnfeatureError, LookupError):
+    """A verb that needs the result of an earlier one."""
+
+
+class DiskFull(UnfeatureError, OSError):
+    """No room left; what was there before is untouched."""
+
+
+class Interrupted(UnfeatureError):
+    """Stopped by the user with everything saved; the message says how to go on."""

@@ -1,0 +1,90 @@
+"""The paper's feature: a direction and a threshold, equations (1) to (5) of `unfeature.paper`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from torch import Tensor
+
+from unfeature import paper
+from unfeature.artifacts import Feedback, Gallery
+from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
+from unfeature.options import FindOptions
+from unfeature.protocols import Generator
+
+
+@dataclass(frozen=True)
+class LinearFeature:
+    """A half-space of latents: those whose projection on the vector is at least the threshold."""
+
+    name: str
+    generator: str
+    vector: Tensor
+    """(d,): z_e, of unit length unless the raw vector was asked for."""
+    threshold: float
+    """t, in units of the latent space."""
+    margin: float = 0.0
+    """How far below t erased latents land, in the same units."""
+
+    def contains(self, latents: Tensor) -> Tensor:
+        """(n, d) -> (n,) bool: equation (4)."""
+        return paper.similarity(latents, self.vector.to(latents.device), self.threshold)
+
+    def erase(self, latents: Tensor) -> Tensor:
+        """(n, d) -> (n, d): equation (5); latents below the threshold unchanged."""
+        return paper.translate(latents, self.vector.to(latents.device), self.threshold, self.margin)
+
+    def adjusted(self, threshold: float, margin: float) -> LinearFeature:
+        """The same direction with another threshold and margin."""
+        return replace(self, threshold=threshold, margin=margin)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The vector, and everything else as JSON."""
+        facts = {"kind": "linear", "name": self.name, "generator": self.generator}
+        return {"vector": self.vector}, {**facts, "threshold": self.threshold, "margin": self.margin}
+
+    @classmethod
+    def from_state(cls, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Self:
+        """The feature `state` came from."""
+        return cls(facts["name"], facts["generator"], tensors["vector"], facts["threshold"], facts["margin"])
+
+
+class Linear:
+    """Finder of the paper's direction and threshold from marked latents."""
+
+    def __init__(self, options: FindOptions) -> None:
+        self.options = options
+
+    def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> LinearFeature:
+        """The marked pictures' direction. NotEnoughFeedback, WrongGenerator, BadFile for marks outside the gallery."""
+        spec = generator.spec
+        check_feedback(spec.id, gallery, feedback)
+        positives = generator.sample_latents(np.array(feedback.positives, dtype=np.int64))
+        negatives = generator.sample_latents(np.array(feedback.negatives, dtype=np.int64))
+        vector = paper.target_vector(positives, negatives)
+        if self.options.vector == "unit":
+            vector = paper.unit(vector)
+        threshold = self.options.threshold
+        if threshold == "pooled":
+            collected = generator.sample_latents(np.array(gallery.seeds, dtype=np.int64))
+            threshold = paper.pooled_threshold(collected, vector)
+        elif threshold == "balanced":
+            threshold = paper.balanced_threshold(positives, negatives, vector)
+        return LinearFeature(feedback.feature, spec.id, vector.cpu(), threshold, self.options.margin)
+
+
+def check_feedback(generator: str, gallery: Gallery, feedback: Feedback) -> None:
+    """Marks must be of this gallery of this generator, and of both kinds."""
+    for what, made_for in (("gallery", gallery.generator), ("feedback", feedback.generator)):
+        if made_for != generator:
+            raise WrongGenerator(what, made_for, generator)
+    if not feedback.positives or not feedback.negatives:
+        raise NotEnoughFeedback(feedback.feature, len(feedback.positives), len(feedback.negatives))
+    strangers = {*feedback.positives, *feedback.negatives, *feedback.unsure} - set(gallery.seeds)
+    if strangers:
+        raise BadFile(
+            f"{len(strangers)} marked seeds are not in the gallery (for example {min(strangers)}); "
+            "expected seeds of its pictures. Mark pictures of this gallery."
+        )

@@ -1,0 +1,53 @@
+"""Intervals that stand beside every figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+Z95 = 1.959963984540054
+"""Two-sided 95 % quantile of the normal distribution."""
+
+
+def wilson(hits: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson 1927): (low, high), both in [0, 1]; (0, 1) for n = 0."""
+    if n == 0:
+        return 0.0, 1.0
+    p = hits / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def rogan_gladen(ratio: float, true_positive_rate: float, false_positive_rate: float) -> float:
+    """The true share behind a judge's share, corrected for its own errors (Rogan, Gladen 1978), clipped to [0, 1]."""
+    if true_positive_rate <= false_positive_rate:
+        raise ValueError(
+            f"a judge that says yes no more often when the feature is there (true-positive rate {true_positive_rate}, "
+            f"false-positive rate {false_positive_rate}) cannot be corrected"
+        )
+    return min(1.0, max(0.0, (ratio - false_positive_rate) / (true_positive_rate - false_positive_rate)))
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """(mean, low, high): the mean of independent values with Student's 95 % interval; no width for a single one."""
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return mean, mean, mean
+    from scipy.special import stdtrit
+
+    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    half = float(stdtrit(n - 1, 0.975)) * deviation
+    return mean, mean - half, mean + half
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Two-sided exact p-value of McNemar's test: pairs that changed in one treatment only (McNemar 1947)."""
+    n, k = only_first + only_second, min(only_first, only_second)
+    if n == 0:
+        return 1.0
+    log_tail = [
+        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(k + 1)
+    ]
+    return min(1.0, 2.0 * math.fsum(math.exp(v) for v in log_tail))

@@ -1,0 +1,96 @@
+"""What happened to images that were none of the feature's business: paired figures at the same latents."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unfeature.artifacts import Score
+from unfeature.errors import ShapeError
+from unfeature.intervals import Z95
+from unfeature.protocols import Look, Paired, Reference
+
+NOBODY = "no such image in this row"
+
+
+class Drift:
+    """Mean absolute pixel change, in [0, 1], on latents that had the feature, never had it, or were left alone."""
+
+    paired = True
+
+    def __init__(self, reference: Reference) -> None:
+        self.changes: list[Tensor] = []
+        self.groups: list[dict[str, Tensor]] = []
+
+    def update(self, batch: Paired) -> None:
+        """Keep one number an image."""
+        before = _before(batch, "drift")
+        change = (batch.after.images.detach() - before.images).abs().double().mean(dim=(1, 2, 3))
+        self.changes.append(change.cpu())
+        self.groups.append(_groups(batch, before))
+
+    def compute(self) -> list[Score]:
+        """`drift_had`, `drift_never_had`, `drift_untouched` (never had it, not rewritten); intervals are normal."""
+        names = ("had", "never_had", "untouched")
+        return [_mean_score(f"drift_{name}", _members(self.changes, self.groups, name)) for name in names]
+
+
+class ClassFlips:
+    """Share of images whose most likely class changed at the same latent."""
+
+    paired = True
+
+    def __init__(self, reference: Reference) -> None:
+        self.flips: list[Tensor] = []
+        self.groups: list[dict[str, Tensor]] = []
+
+    def update(self, batch: Paired) -> None:
+        """Keep one bit an image."""
+        before = _before(batch, "class flips")
+        self.flips.append((batch.after.logits.argmax(dim=1) != before.logits.argmax(dim=1)).cpu())
+        self.groups.append(_groups(batch, before))
+
+    def compute(self) -> list[Score]:
+        """`flips_had`, `flips_never_had`, `flips_untouched`, `flips_edited` (rewritten); intervals are Wilson's."""
+        scores = []
+        for name in ("had", "never_had", "untouched", "edited"):
+            flips = _members(self.flips, self.groups, name)
+            note = "" if len(flips) else NOBODY
+            scores.append(Score.share(f"flips_{name}", int(flips.sum()), len(flips), higher_is_better=False, note=note))
+        return scores
+
+
+def _before(batch: Paired, what: str) -> Look:
+    if batch.before is None:
+        raise ShapeError(
+            f"{what} got a batch without images from before; expected both at the same latents. "
+            "Leave metrics with `paired = True` out of rows that have none."
+        )
+    if len(batch.before.images) != len(batch.after.images):
+        raise ShapeError(
+            f"{what} got {len(batch.before.images)} images from before and {len(batch.after.images)} from after; "
+            "expected one of each at every latent."
+        )
+    return batch.before
+
+
+def _groups(batch: Paired, before: Look) -> dict[str, Tensor]:
+    """Group -> (n,) bool."""
+    had, rewritten = before.shows.cpu().bool(), batch.rewritten.cpu().bool()
+    return {"had": had, "never_had": ~had, "untouched": ~had & ~rewritten, "edited": rewritten}
+
+
+def _members(values: list[Tensor], groups: list[dict[str, Tensor]], name: str) -> Tensor:
+    """All values of one group, over the batches."""
+    parts = [value[group[name]] for value, group in zip(values, groups, strict=True)]
+    return torch.cat(parts) if parts else torch.empty(0)
+
+
+def _mean_score(name: str, values: Tensor) -> Score:
+    """Mean of n independent values in [0, 1] with its normal interval; anything in [0, 1] where there are none."""
+    n = len(values)
+    if n == 0:
+        return Score(name, 0.0, 0.0, 1.0, 0, higher_is_better=False, note=NOBODY)
+    mean = float(values.mean())
+    half = Z95 * float(values.std()) / n**0.5 if n > 1 else 0.0
+    return Score(name, mean, max(0.0, mean - half), min(1.0, mean + half), n, higher_is_better=False)

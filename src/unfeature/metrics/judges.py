@@ -1,0 +1,112 @@
+"""Who decides whether an image shows the feature: a measured property with a cut, or any function of images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unfeature.errors import BadOption, ShapeError
+from unfeature.metrics import MEASUREMENTS
+from unfeature.protocols import Measurement
+from unfeature.tables import resolve
+
+
+def load_measurement(name: str) -> Measurement:
+    """The measurement of that name in MEASUREMENTS; UnknownName."""
+    measurement: Measurement = resolve("measurement", MEASUREMENTS, name)()
+    return measurement
+
+
+@dataclass(frozen=True)
+class CutJudge:
+    """Finds the feature where the measured value reaches the cut, which was fixed on the original generator."""
+
+    measurement: Measurement
+    cut: float
+    """In the measurement's unit."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.cut):
+            raise BadOption(
+                f"the cut of {self.measurement.name} is {self.cut}; expected a finite number of "
+                f"{self.measurement.unit}. Fix it on the original generator with `calibrate`."
+            )
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Name, kind, unit and cut."""
+        return {
+            "name": self.measurement.name,
+            "kind": "measurement",
+            "unit": self.measurement.unit,
+            "cut": self.cut,
+        }
+
+    def score(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n,) float32: 1 where the measured value is at least the cut, else 0."""
+        return (self.measurement.measure(images) >= self.cut).float()
+
+
+def calibrate(measurement: Measurement, images: Tensor, share: float = 0.10) -> CutJudge:
+    """The judge that finds the feature in the top `share` of the original generator's images (n, c, h, w).
+
+    BadOption for a share outside (0, 1), or where the measured value is the same on (nearly) every image.
+    """
+    if not 0.0 < share < 1.0:
+        raise BadOption(f"share is {share}; expected a number between 0 and 1, for instance 0.10 for the top tenth.")
+    if not len(images):
+        raise ShapeError("calibration got 0 images; expected samples of the original generator, best 10,000 of them.")
+    values = measurement.measure(images)
+    cut = float(torch.quantile(values, 1.0 - share))
+    if not cut > float(values.min()):
+        raise BadOption(
+            f"{measurement.name} does not tell these {len(images)} images apart: the cut for the top {share:g} is "
+            f"{cut:g} {measurement.unit}, also the smallest value. Choose another measurement or a smaller share."
+        )
+    return CutJudge(measurement, cut)
+
+
+@dataclass(frozen=True)
+class CallableJudge:
+    """Any function from images (n, c, h, w) to n scores in [0, 1], checked at every call."""
+
+    name: str
+    function: Callable[[Tensor], Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else is known of it, such as `true_positive_rate` and `false_positive_rate`."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Name, kind and the facts given."""
+        return {"name": self.name, "kind": "callable", **self.facts}
+
+    def score(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n,) in [0, 1]; ShapeError, BadOption for anything else returned."""
+        scores = self._as_tensor(self.function(images))
+        if scores.shape != (len(images),):
+            raise ShapeError(
+                f'judge "{self.name}" returned scores of shape {tuple(scores.shape)} for {len(images)} images; '
+                f"expected ({len(images)},). Return one score an image, for instance with `.squeeze(1)`."
+            )
+        wrong = ~((scores >= 0.0) & (scores <= 1.0))  # NaN is wrong too
+        if bool(wrong.any()):
+            raise BadOption(
+                f'judge "{self.name}" returned {float(scores[wrong][0]):g} for image {int(wrong.nonzero()[0])}; '
+                "expected scores in [0, 1]. Return probabilities, for instance with `.sigmoid()`."
+            )
+        return scores
+
+    def _as_tensor(self, returned: Any) -> Tensor:
+        try:
+            scores = torch.as_tensor(returned)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ShapeError(
+                f'judge "{self.name}" returned {type(returned).__name__}; expected a tensor, an array or a list of '
+                f"numbers, one an image ({error})."
+            ) from error
+        return scores if scores.is_floating_point() else scores.float()

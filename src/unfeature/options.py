@@ -1,0 +1,126 @@
+"""One schema for flags, TOML, the web form and the docs: a field is an option, with default, range and meaning.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from unfeature.errors import BadOption, UnknownName
+
+
+class Options(BaseModel):
+    """Frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        """Validated options; UnknownName with the nearest name, or BadOption listing every problem at once."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            problems = error.errors()
+            for problem in problems:
+                if problem["type"] == "extra_forbidden":
+                    raise UnknownName("option", ".".join(map(str, problem["loc"])), _names(cls)) from None
+            told = (f"{'.'.join(map(str, p['loc']))} is {p['input']!r}: {p['msg'].lower()}" for p in problems)
+            raise BadOption(f"option {'; option '.join(told)}. See --help for ranges.") from None
+
+
+def _names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        inner = isinstance(kind, type) and issubclass(kind, BaseModel)
+        names += _names(kind, f"{prefix}{name}.") if inner else [prefix + name]  # type: ignore[arg-type]
+    return names
+
+
+class SampleOptions(Options):
+    """Pictures to mark."""
+
+    count: int = Field(6000, ge=2, le=1_000_000, description="Pictures in the gallery.")
+    seed: int = Field(0, ge=0, description="Run seed: which pictures, and everything that is drawn later.")
+
+
+class MarkOptions(Options):
+    """What the feature is, who marks it, and what would count as removed."""
+
+    share: float = Field(0.10, gt=0, lt=1, description="A measured feature is in this share of the original's samples.")
+    per_side: int = Field(500, ge=1, description="Marks kept with and without the feature, at most.")
+    wanted_ratio: float = Field(0.0042, gt=0, lt=1, description="Target ratio that counts as removed.")
+
+
+class FindOptions(Options):
+    """Marks -> feature; equations (1) to (5) of docs/explanation/method.md."""
+
+    finder: str = Field("linear", description="How the feature is found; see `unfeature list`.")
+    vector: Literal["unit", "raw"] = Field("unit", description="Target vector of unit length, or as it is.")
+    threshold: Literal["pooled", "balanced"] | float = Field(
+        "pooled", description="Mean projection of all samples drawn, midpoint of the two sides' means, or a number."
+    )
+    margin: float = Field(
+        0.0, ge=0, le=10, description="Erased latents land this far below the threshold (latent units)."
+    )
+
+
+class Measuring(Options):
+    """In whose features and classes images are compared."""
+
+    extractor: str = Field(
+        "mnist-digits", description="Network behind distances and flips: a name or FILE.py:FUNCTION."
+    )
+
+
+class PreviewOptions(Measuring):
+    """The teacher's numbers before any training."""
+
+    count: int = Field(2000, ge=10, le=1_000_000, description="Fresh samples measured.")
+    thresholds: tuple[float, ...] = Field((), description="Thresholds to compare, in latent units, e.g. 0,0.3,0.6.")
+    margins: tuple[float, ...] = Field((), description="Margins to compare, in latent units, e.g. 0,0.25,0.5.")
+
+
+class UnlearnOptions(Options):
+    """Distillation on erased latents; equations (6) to (9) of docs/explanation/method.md."""
+
+    unlearner: str = Field("distillation", description="How the copy is trained; see `unfeature list`.")
+    alpha: float = Field(1.0, ge=0, le=1000, description="Weight of the two unlearning losses against reconstruction.")
+    perceptual: float = Field(
+        1.0, ge=0, le=1000, description="Weight of the MS-SSIM loss within them; 0 leaves it out."
+    )
+    l1: Literal["mean", "sum"] = Field("mean", description="Absolute differences averaged or summed over pixels.")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="Adam's, at the start.")
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="Learning rate over the steps.")
+    batch: int = Field(64, ge=1, le=65536, description="Fresh latents per step.")
+    steps: int = Field(1500, ge=1, le=10_000_000, description="Steps at most.")
+    check_every: int = Field(50, ge=1, description="Steps between checks, saved states and log lines.")
+    tolerance: float = Field(0.008, gt=0, le=1, description="Mean absolute pixel distance to the teacher to reach.")
+    precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="Lightning Fabric's precision.")
+    device: str = Field("cpu", description="Lightning Fabric's accelerator: cpu, cuda, mps or auto.")
+
+
+class EvaluateOptions(Measuring):
+    """The evidence."""
+
+    count: int = Field(10_000, ge=100, le=10_000_000, description="Fresh samples per row.")
+
+
+class RunOptions(Options):
+    """Everything `unfeature run FILE.toml` needs; a table for each verb."""
+
+    generator: str = Field("mnist-vae", description="Shipped name, FILE.safetensors or FILE.py:FUNCTION.")
+    feature: str = Field("thickness", description="What the feature is called in files and reports.")
+    marks: str = Field(
+        "thickness", description="Who marks: a measurement, FILE.py:FUNCTION, or a JSON or CSV of marks."
+    )
+    judge: str = Field("", description="Who decides the result; empty: who marks, where that is no file of marks.")
+    sample: SampleOptions = SampleOptions()
+    mark: MarkOptions = MarkOptions()
+    find: FindOptions = FindOptions()
+    preview: PreviewOptions = PreviewOptions()
+    unlearn: UnlearnOptions = UnlearnOptions()
+    evaluate: EvaluateOptions = EvaluateOptions()

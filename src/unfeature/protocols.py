@@ -1,0 +1,176 @@
+"""Extension points. Adding one of a kind = one file and one table line; `unfeature.testing` checks it.
+
+Letters for shapes: n batch, d latent, c h w image, k embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from unfeature.artifacts import Feedback, Gallery, GeneratorSpec, Score, StepRecord
+    from unfeature.seeds import Seeds
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A pre-trained image generator with one flat latent space."""
+
+    @property
+    def spec(self) -> GeneratorSpec:
+        """Name, weights' hash, latent and image shape."""
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained and saved."""
+
+    def sample_latents(self, seeds: Seeds) -> Tensor:
+        """(n,) -> (n, d): row i depends on seeds[i] alone."""
+
+    def synthesize(self, latents: Tensor) -> Tensor:
+        """(n, d) -> (n, c, h, w) in [0, 1], differentiable; row i depends on latents[i] alone."""
+
+    def copy(self) -> Generator:
+        """An independent generator with the same weights."""
+
+
+@runtime_checkable
+class Feature(Protocol):
+    """Does a latent's image contain the feature, and which nearby latent's does not."""
+
+    @property
+    def generator(self) -> str:
+        """Id of the generator it was found for."""
+
+    def contains(self, latents: Tensor) -> Tensor:
+        """(n, d) -> (n,) bool."""
+
+    def erase(self, latents: Tensor) -> Tensor:
+        """(n, d) -> (n, d): flagged latents moved to where the feature is not, others unchanged."""
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON from which `load_feature` makes it again."""
+
+
+class Finder(Protocol):
+    """Finds a feature from marks."""
+
+    def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> Feature:
+        """The feature the marks show; NotEnoughFeedback, WrongGenerator."""
+
+
+class Checkpoint(Protocol):
+    """Where a long job keeps its state, so that a killed process goes on to the same bytes."""
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What `save` wrote last, or None at the start."""
+
+    def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Replace the state, all or nothing."""
+
+
+class Unlearner(Protocol):
+    """Trains a copy of the generator to make at every latent what the original makes at the erased one."""
+
+    def unlearn(
+        self, generator: Generator, feature: Feature, *, on_step: Callable[[StepRecord], None] = ...
+    ) -> Generator:
+        """A new generator; the given one never changes."""
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Decides whether an image shows the feature. Whatever guides is never what judges."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """At least `name`; what it stands on, and `true_positive_rate` / `false_positive_rate` where known."""
+
+    def score(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n,) in [0, 1]; the feature is there from 0.5 on."""
+
+
+class Measurement(Protocol):
+    """A continuous property measured on the image itself."""
+
+    @property
+    def name(self) -> str:
+        """As the table calls it."""
+
+    @property
+    def unit(self) -> str:
+        """Of the values."""
+
+    def measure(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n,) float64 in `unit`."""
+
+
+class Extractor(Protocol):
+    """A frozen network whose features stand behind FD, KID, PRDC, and whose classes behind IS and flips."""
+
+    @property
+    def name(self) -> str:
+        """Part of every metric's name."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of its weights."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n, k)."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n, classes)."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What judge and extractor saw in a batch of images, each computed once for all metrics."""
+
+    images: Tensor
+    """(n, c, h, w) in [0, 1]."""
+    shows: Tensor
+    """(n,) bool: the judge finds the feature."""
+    embedding: Tensor
+    """(n, k)."""
+    logits: Tensor
+    """(n, classes)."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A batch of one row: images after, and before at the same latents where the row has them."""
+
+    after: Look
+    before: Look | None
+    rewritten: Tensor
+    """(n,) bool: the feature flags the latent, so the teacher moves it. All False where there is no `before`."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What distances are measured to: embeddings of the original's samples."""
+
+    extractor: str
+    """The extractor's name: part of the metric's."""
+    free: Tensor
+    """(n, k): samples in which the judge does not find the feature."""
+    all: Tensor
+    """(n, k): all samples."""
+
+
+class Metric(Protocol):
+    """Streams over the batches of one row. Constructed as `METRICS[name](reference)`."""
+
+    paired: bool
+    """Needs `before`: skipped for rows that have none."""
+
+    def update(self, batch: Paired) -> None:
+        """Take in one batch; the order of batches does not matter beyond float addition."""
+
+    def compute(self) -> list[Score]:
+        """The figures so far, each with n and a 95 % interval."""

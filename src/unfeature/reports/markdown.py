@@ -1,0 +1,109 @@
+"""The same report as Markdown, without pictures and curves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from unfeature.artifacts import Evaluation, Preview, StepRecord
+from unfeature.reports.content import Content, content
+from unfeature.reports.pictures import Pictures
+from unfeature.reports.tables import Cell, FullTable, MainTable
+
+
+def render_markdown(
+    evaluation: Evaluation,
+    preview: Preview | None,
+    log: Sequence[StepRecord],
+    pictures: Pictures,
+    facts: Mapping[str, object],
+) -> str:
+    """The report's words and figures; `pictures` only say how many pairs the HTML page shows."""
+    words = content(evaluation, preview, log, facts)
+    shown = len(pictures.edited_before) + len(pictures.untouched_before)
+    blocks = [*_top(words), *_results(words, shown), *_fine_print(words)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _top(words: Content) -> Iterator[str]:
+    yield f"# {_plain(words.title)}"
+    yield f"**{words.status}.** {_plain(words.verdict.sentence)}"
+    yield _list((tile.label, f"{tile.value} ({tile.note})") for tile in words.tiles)
+    yield "## What was asked"
+    yield _list(words.asked)
+    if words.preview:
+        yield _plain(words.preview)
+
+
+def _results(words: Content, shown: int) -> Iterator[str]:
+    yield "## The figures"
+    if shown:
+        yield f"The HTML report beside this one shows {shown} pairs of pictures, before and after."
+    yield "Below each figure stand its 95 % interval and the number of pictures (n) behind it."
+    yield _main(words.main)
+    yield _list((line.name, line.about) for line in words.main.lines if line.about)
+    if words.strengths:
+        unit = f", in {words.strengths.unit}" if words.strengths.unit else ""
+        yield _plain(f"The measured feature{unit}; it begins at {words.strengths.cut}.")
+        heads = ["Of the pictures", *map(_plain, words.strengths.columns)]
+        yield _table(heads, [[name, *map(_plain, cells)] for name, cells in words.strengths.lines])
+    if words.training:
+        yield _plain(words.training)
+    yield "## Every figure"
+    yield _full(words.full)
+
+
+def _fine_print(words: Content) -> Iterator[str]:
+    yield "## The fine print"
+    for section in words.sections:
+        yield f"### {section.title}"
+        if section.intro:
+            yield _plain(section.intro)
+        yield _list(section.entries)
+    yield "### Limits"
+    yield "\n".join(f"- {_plain(limit)}" for limit in words.limits)
+    if words.command:
+        yield "### Command"
+        yield _code(words.command)
+
+
+def _main(table: MainTable) -> str:
+    heads = ["Pictures made by", *(f"{_plain(head.title)}<br>({head.better})" for head in table.heads)]
+    lines = [[f"**{_plain(line.name)}**", *map(_cell, line.cells)] for line in table.lines]
+    return _table(heads, lines)
+
+
+def _full(table: FullTable) -> str:
+    lines = [
+        [f"{_plain(head.title)} ({head.better})<br>{_code(head.code)}", *map(_cell, cells)]
+        for group in table.groups
+        for head, cells in group.lines
+    ]
+    return _table(["Figure", *map(_plain, table.columns)], lines)
+
+
+def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rule = ["---", *("---:" for _ in heads[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *lines))
+
+
+def _cell(cell: Cell | None) -> str:
+    return "–" if cell is None else _plain(cell.value) + f"<br>{_plain(cell.interval)}<br>n = {cell.n}"
+
+
+def _list(entries: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in entries)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown and the HTML inside it leave alone, on one line."""
+    text = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", text)
+
+
+def _code(text: str) -> str:
+    """A code span that its own back quotes cannot end, on one line, fit for a table."""
+    text = re.sub(r"\s+", " ", text).replace("|", "\\|")
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    gap = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{gap}{text}{gap}{fence}"

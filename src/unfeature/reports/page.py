@@ -1,0 +1,42 @@
+"""One self-contained HTML file: no script, no outside request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from unfeature.artifacts import Evaluation, Preview, StepRecord
+from unfeature.reports import plots
+from unfeature.reports.content import content
+from unfeature.reports.pictures import Pictures, pairs
+
+
+def render_html(
+    evaluation: Evaluation,
+    preview: Preview | None,
+    log: Sequence[StepRecord],
+    pictures: Pictures,
+    facts: Mapping[str, object],
+) -> str:
+    """The whole report as one HTML page; the same input gives the same bytes.
+
+    `facts` may hold `command`, `feedback` {positives, negatives, source} and anything else worth printing.
+    """
+    edited, untouched, small = pairs(pictures)
+    folder = files("unfeature.reports")
+    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = page.from_string(folder.joinpath("page.html.jinja").read_text(encoding="utf-8"))
+    return template.render(
+        style=Markup(folder.joinpath("page.css").read_text(encoding="utf-8")),  # noqa: S704
+        content=content(evaluation, preview, log, facts),
+        edited=edited,
+        untouched=untouched,
+        small=small,
+        distribution=Markup(plots.distribution_svg(evaluation)),  # noqa: S704
+        losses=Markup(plots.losses_svg(log)),  # noqa: S704
+        distance=Markup(plots.distance_svg(log)),  # noqa: S704
+        ratio=Markup(plots.ratio_svg(log, evaluation.wanted_ratio)),  # noqa: S704
+    )

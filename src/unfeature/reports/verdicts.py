@@ -1,0 +1,133 @@
+"""One plain sentence on whether the feature is gone, and whether anything else broke."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unfeature.artifacts import Evaluation, Row, Score
+from unfeature.errors import MissingStep
+from unfeature.reports.words import class_word, first, percent, percent_range, sentence_start
+
+FLIPS_KEPT = 0.05
+"""At most this share of untouched pictures may change class."""
+DRIFT_KEPT = 0.02
+"""At most this mean absolute pixel change of untouched pictures, in [0, 1]."""
+COVERAGE_KEPT = 0.5
+"""Under this part of the rejection filter's coverage, the generator has collapsed."""
+SLACK = 1.5
+"""The ratio's interval may end this much above the wanted ratio."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome in one word, and in one sentence a stranger understands."""
+
+    status: Literal["removed", "reduced", "failed"]
+    sentence: str
+
+
+def verdict(evaluation: Evaluation) -> Verdict:
+    """Removed, reduced or failed; MissingStep where original or result have no target ratio."""
+    before, after = _ratio(evaluation, "original"), _ratio(evaluation, "unlearned")
+    unlearned = evaluation.row("unlearned")
+    name = sentence_start(evaluation.feature.strip()) or "The feature"
+    change = f"{percent(before.value)} of the pictures showed it before, {_with_range(after)} do now"
+    lower = after.high < before.low
+    broken = [text for text in (_collapse(evaluation, unlearned), _damage(evaluation, unlearned)) if text]
+    if not lower or broken:
+        return Verdict("failed", _failure(name, change, lower, broken))
+    unknown = _unmeasured(unlearned)
+    if reached(after, evaluation.wanted_ratio) and not unknown:
+        return Verdict("removed", f"{name}: gone. {change}, and {_kept(evaluation, unlearned)}.")
+    if reached(after, evaluation.wanted_ratio):
+        doubt = f"but {unknown} was not measured, so this proves no removal."
+        return Verdict("reduced", f"{name}: rarer. {change}, {doubt}")
+    shortfall = f"wanted {percent(evaluation.wanted_ratio)}. {_shortfall(evaluation)}"
+    return Verdict("reduced", f"{name}: rarer, but not gone. {change}; {shortfall}")
+
+
+def reached(ratio: Score, wanted: float) -> bool:
+    """The wanted ratio is met by the point, or by the interval with its slack."""
+    return ratio.value <= wanted or ratio.high <= wanted * SLACK
+
+
+def _ratio(evaluation: Evaluation, row: str) -> Score:
+    names = [known.name for known in evaluation.rows]
+    ratio = first(evaluation.row(row).scores, "target_ratio") if row in names else None
+    if ratio is None:
+        raise MissingStep(
+            f'the evaluation of "{evaluation.feature}" has no target_ratio in row "{row}" (rows: {", ".join(names)}); '
+            "a verdict compares original and unlearned. Evaluate again:  unfeature evaluate RUN"
+        )
+    return ratio
+
+
+def _with_range(ratio: Score) -> str:
+    return f"{percent(ratio.value)} ({percent_range(ratio.low, ratio.high)})"
+
+
+def _collapse(evaluation: Evaluation, unlearned: Row) -> str:
+    """What to say where the result covers too little of what the original can make; empty where it does not."""
+    coverage = first(unlearned.scores, "coverage")
+    rows = {row.name: row for row in evaluation.rows}
+    expected = first(rows.get("filter", rows["original"]).scores, "coverage")
+    # Written so that a value that is no number counts as a collapse.
+    if coverage is None or expected is None or coverage.value >= COVERAGE_KEPT * expected.value:
+        return ""
+    return (
+        "the generator collapsed: its pictures cover "
+        f"{percent(coverage.value)} of the variety that was there, {percent(expected.value)} would be normal"
+    )
+
+
+def _damage(evaluation: Evaluation, unlearned: Row) -> str:
+    """What to say where pictures without the feature changed too much; empty where they did not."""
+    flips, drift = first(unlearned.scores, "flips_untouched"), first(unlearned.scores, "drift_untouched")
+    found = []
+    if flips is not None and not flips.value <= FLIPS_KEPT:
+        found.append(f"{percent(flips.value)} of them changed {class_word(evaluation.extractor)}")
+    if drift is not None and not drift.value <= DRIFT_KEPT:
+        found.append(f"their pixels changed by {percent(drift.value)} on average")
+    return f"pictures that never had it were damaged ({', '.join(found)})" if found else ""
+
+
+def _failure(name: str, change: str, lower: bool, broken: list[str]) -> str:
+    damage = "; ".join(broken)
+    if lower:
+        return f"{name}: failed. {change}, but {damage}."
+    return f"{name}: still there. {change}" + (f"; and {damage}." if damage else ".")
+
+
+def _unmeasured(unlearned: Row) -> str:
+    missing = []
+    if first(unlearned.scores, "coverage") is None:
+        missing.append("whether the variety was kept")
+    if first(unlearned.scores, "drift_untouched") is None and first(unlearned.scores, "flips_untouched") is None:
+        missing.append("whether other pictures stayed as they were")
+    return " and ".join(missing)
+
+
+def _kept(evaluation: Evaluation, unlearned: Row) -> str:
+    flips, drift = first(unlearned.scores, "flips_untouched"), first(unlearned.scores, "drift_untouched")
+    if flips is not None:
+        detail = f"{percent(flips.value)} changed {class_word(evaluation.extractor)}"
+    elif drift is not None:
+        detail = f"pixels changed by {percent(drift.value)} on average"
+    else:
+        return "nothing else was measured"
+    return f"pictures that never had it stayed as they were ({detail})"
+
+
+def _shortfall(evaluation: Evaluation) -> str:
+    """Whose limit it is: the teacher's, or the student's."""
+    rows = {row.name: row for row in evaluation.rows}
+    teacher = first(rows["teacher"].scores, "target_ratio") if "teacher" in rows else None
+    if teacher is None:
+        return "What it was taught from was not measured, so whether more training would help is not known."
+    if not reached(teacher, evaluation.wanted_ratio):
+        return (
+            f"The teacher itself stops at {percent(teacher.value)}: "
+            "this feature is not removable further along one direction."
+        )
+    return f"Its teacher reaches {percent(teacher.value)}, so more training may close the gap."

@@ -1,0 +1,199 @@
+"""Figures and names in plain words: what a score is called, which way is better, how it is written."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from unfeature.artifacts import Score
+
+_SIZED = re.compile(r"\A(?P<family>[a-z]+)\d+k?_(?P<rest>.*)\Z", re.DOTALL)
+"""`fd10k_mnist-digits_to_all`: family, number of images, then extractor and reference."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a family of scores says, whatever its size and extractor."""
+
+    title: str
+    group: str
+    meaning: str
+    percent: bool = False
+    higher_is_better: bool | None = None
+
+
+SHOWS, DISTANCE, QUALITY, PAIRED, OTHER = (
+    "Is the feature gone?",
+    "Distance to other pictures of the original",
+    "Quality and variety",
+    "Same latents, before against after",
+    "Other figures",
+)
+GROUPS = (SHOWS, DISTANCE, QUALITY, PAIRED, OTHER)
+_FREE, _ALL = "pictures of the original without the feature", "all pictures of the original"
+
+MEASURES: Mapping[str, Measure] = {
+    "target_ratio": Measure(
+        "Pictures that show the feature", SHOWS, "share of fresh pictures in which the judge finds it", True, False
+    ),
+    "target_ratio_corrected": Measure(
+        "The same, corrected for the judge's own errors", SHOWS, "Rogan-Gladen estimate", True, False
+    ),
+    "fd": Measure("Distance to feature-free pictures", DISTANCE, f"Fréchet distance to {_FREE}", False, False),
+    "fd_to_all": Measure("Distance to all pictures", DISTANCE, f"Fréchet distance to {_ALL}", False, None),
+    "kid": Measure("Kernel distance to feature-free pictures", DISTANCE, f"KID to {_FREE}", False, False),
+    "kid_to_all": Measure("Kernel distance to all pictures", DISTANCE, f"KID to {_ALL}", False, None),
+    "precision": Measure(
+        "Precision", QUALITY, f"share of pictures that look like {_FREE}", higher_is_better=True
+    ),
+    "recall": Measure("Recall", QUALITY, f"share of {_FREE} that it could make", higher_is_better=True),
+    "density": Measure("Density", QUALITY, f"how closely its pictures sit among {_FREE}", higher_is_better=True),
+    "coverage": Measure(
+        "Variety covered", QUALITY, f"share of {_FREE} that have one of its pictures close by", True, True
+    ),
+    "is": Measure("Inception score", QUALITY, "how clear and how varied the classes are", higher_is_better=True),
+    "flips_untouched": Measure(
+        "Untouched pictures that changed {class}", PAIRED, "never had the feature, and the edit leaves them alone",
+        True, False,
+    ),
+    "flips_never_had": Measure(
+        "Pictures without the feature that changed {class}", PAIRED, "the original's picture did not show it", True,
+        False,
+    ),
+    "flips_had": Measure(
+        "Pictures with the feature that changed {class}", PAIRED, "the original's picture showed it", True, False
+    ),
+    "flips_edited": Measure(
+        "Edited pictures that changed {class}", PAIRED, "pictures whose latent the edit moves", True, False
+    ),
+    "drift_untouched": Measure(
+        "Pixel change of untouched pictures", PAIRED, "mean absolute change, 100 % = black to white", True, False
+    ),
+    "drift_never_had": Measure(
+        "Pixel change of pictures without the feature", PAIRED, "mean absolute change, 100 % = black to white", True,
+        False,
+    ),
+    "drift_had": Measure(
+        "Pixel change of pictures with the feature", PAIRED, "mean absolute change; here change is the purpose", True
+    ),
+}  # fmt: skip
+
+ROWS: Mapping[str, str] = {
+    "original": "Original",
+    "filter": "Rejection filter",
+    "teacher": "Teacher (latent filter)",
+    "unlearned": "Unlearned",
+}
+FLOOR = "Floor"
+FLOOR_ABOUT = "two separate draws of feature-free pictures of the original: no result can be expected below"
+
+
+def family(name: str) -> str:
+    """The key in `MEASURES` that a score's name falls under, or the name itself where it is unknown.
+
+    >>> family("fd10k_mnist-digits_to_all"), family("coverage2k_other"), family("flips_had"), family("new_score")
+    ('fd_to_all', 'coverage', 'flips_had', 'new_score')
+    """
+    match = _SIZED.match(name)
+    if match is None:
+        return name
+    key = match["family"] + ("_to_all" if match["rest"].endswith("_to_all") else "")
+    return key if key in MEASURES else name
+
+
+def first(scores: Mapping[str, Score], key: str) -> Score | None:
+    """The first score of a family, or None where it was not measured, or on no picture at all."""
+    return next((score for name, score in scores.items() if family(name) == key and score.n > 0), None)
+
+
+def class_word(extractor: Mapping[str, str]) -> str:
+    """What the extractor's classes are called: a digit network tells digits apart."""
+    return "digit" if "digit" in extractor.get("name", "").lower() else "class"
+
+
+def measure(name: str, score: Score, noun: str) -> Measure:
+    """Title, group and direction of any score; an unknown one keeps its own name."""
+    known = MEASURES.get(family(name))
+    if known is None:
+        return Measure(name, OTHER, score.note, False, score.higher_is_better)
+    title = known.title.replace("{class}", noun)
+    better = known.higher_is_better if score.higher_is_better is None else score.higher_is_better
+    return Measure(title, known.group, known.meaning, known.percent, better)
+
+
+def direction(higher_is_better: bool | None) -> str:
+    """Which way is better, in words."""
+    return {True: "higher is better", False: "lower is better", None: "no better side"}[higher_is_better]
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with as many digits as are worth reading.
+
+    >>> percent(0.0994), percent(0.003), percent(0.0), percent(0.00002)
+    ('9.9 %', '0.30 %', '0 %', '<0.01 %')
+    """
+    return f"{_percent_digits(share)} %"
+
+
+def percent_range(low: float, high: float) -> str:
+    """Both ends of an interval, the sign once: `0.21 to 0.43 %`."""
+    return f"{_percent_digits(low)} to {_percent_digits(high)} %"
+
+
+def _percent_digits(share: float) -> str:
+    value = 100.0 * share
+    if not math.isfinite(value):
+        return "no number"
+    if abs(value) < 1e-9 or abs(value) >= 99.95:
+        return f"{abs(value) if abs(value) < 1 else value:.0f}"
+    if abs(value) < 0.01:
+        return "<0.01" if value > 0 else ">-0.01"
+    return f"{value:.1f}" if abs(value) >= 0.995 else f"{value:.2f}"
+
+
+def number(value: float) -> str:
+    """Three digits that count, never an exponent where a reader can do without.
+
+    >>> number(12.345), number(0.000521), number(1234.5), number(0.0)
+    ('12.3', '0.00052', '1,234', '0')
+    """
+    if not math.isfinite(value):
+        return "no number"
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    decimals = min(5, max(0, 2 - math.floor(math.log10(abs(value)))))
+    return f"{value:.{decimals}f}"
+
+
+def figure(name: str, score: Score) -> str:
+    """The value alone: `0.30 %` or `12.3 px`."""
+    known = MEASURES.get(family(name))
+    if known is not None and known.percent:
+        return percent(score.value)
+    return f"{number(score.value)} {_unit(score)}".strip()
+
+
+def interval(name: str, score: Score) -> str:
+    """Its 95 % interval in the same form: `0.21 to 0.43 %`."""
+    known = MEASURES.get(family(name))
+    if known is not None and known.percent:
+        return percent_range(score.low, score.high)
+    return f"{number(score.low)} to {number(score.high)} {_unit(score)}".strip()
+
+
+def _unit(score: Score) -> str:
+    return "" if score.unit in ("", "share") else score.unit
+
+
+def count(n: int) -> str:
+    """A number of things: `10,000`."""
+    return f"{n:,}"
+
+
+def sentence_start(text: str) -> str:
+    """The text with its first letter large and the rest as it was."""
+    return text[:1].upper() + text[1:]

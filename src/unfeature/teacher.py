@@ -1,0 +1,92 @@
+"""The teacher's numbers, in seconds and before any training: what the student copies, it cannot beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unfeature.artifacts import Preview, Score
+from unfeature.images import Pixels, to_pixels
+from unfeature.intervals import mean_interval
+from unfeature.judging import batches
+from unfeature.protocols import Extractor, Feature, Generator, Judge
+from unfeature.seeds import stream
+
+PAIRS = 16
+"""Pictures in the preview's grid, each original beside teacher."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Fresh samples of the original, made and judged once for every teacher that is compared."""
+
+    latents: Tensor
+    """(n, d)."""
+    images: Tensor
+    """(n, c, h, w)."""
+    shows: Tensor | None
+    """(n,) bool: the judge finds the feature; None where nobody judges."""
+    classes: Tensor | None
+    """(n,): the extractor's class; None where there is none."""
+
+
+def draw(generator: Generator, judge: Judge | None, extractor: Extractor | None, n: int, seed: int) -> Sample:
+    """`n` fresh samples from the preview stream of run `seed`."""
+    parts = list(batches(generator, stream("preview", seed, 0, n)))
+    latents, images = (torch.cat(side) for side in zip(*parts, strict=True))
+    shows = judge.score(images) >= 0.5 if judge is not None else None
+    return Sample(latents, images, shows, _classes(extractor, images) if extractor is not None else None)
+
+
+def _classes(extractor: Extractor, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return extractor.logits(images).argmax(dim=1)
+
+
+def measure(
+    generator: Generator, feature: Feature, sample: Sample, judge: Judge | None, extractor: Extractor | None, name: str
+) -> Preview:
+    """Ratio, share rewritten and change on the rest of the teacher f(z^); only rewritten latents are synthesized."""
+    flagged = feature.contains(sample.latents)
+    n, moved = len(flagged), torch.nonzero(flagged).flatten()
+    with torch.no_grad():
+        images = generator.synthesize(feature.erase(sample.latents[moved]))
+    drift = torch.zeros(n)
+    drift[moved] = (images - sample.images[moved]).abs().mean(dim=(1, 2, 3)).cpu()
+    rest = ~sample.shows if sample.shows is not None else torch.ones(n, dtype=torch.bool)
+    ratio = before = flips = None
+    if judge is not None and sample.shows is not None:
+        after = sample.shows.clone()
+        after[moved] = judge.score(images) >= 0.5
+        before = Score.share("target_ratio", int(sample.shows.sum()), n)
+        ratio = Score.share("target_ratio", int(after.sum()), n)
+    if extractor is not None and sample.classes is not None:
+        changed = torch.zeros(n, dtype=torch.bool)
+        changed[moved] = _classes(extractor, images) != sample.classes[moved]
+        flips = Score.share("flips_never_had", int(changed[rest].sum()), int(rest.sum()))
+    mean, low, high = mean_interval(drift[rest].tolist())
+    return Preview(
+        feature=name,
+        generator=generator.spec.id,
+        n=n,
+        margin=float(getattr(feature, "margin", 0.0)),
+        threshold=float(getattr(feature, "threshold", 0.0)),
+        rewritten=Score.share("rewritten", int(flagged.sum()), n),
+        drift_rest=Score("drift_never_had", mean, low, high, int(rest.sum()), higher_is_better=False),
+        flips_rest=flips,
+        ratio_before=before,
+        ratio=ratio,
+    )
+
+
+def pairs(generator: Generator, feature: Feature, sample: Sample) -> Pixels:
+    """(2 PAIRS, h, w[, 3]): rewritten pictures that show the feature where possible, each beside its teacher's."""
+    flagged = feature.contains(sample.latents)
+    first = flagged & sample.shows if sample.shows is not None else flagged
+    order = torch.cat([torch.nonzero(first).flatten(), torch.nonzero(flagged & ~first).flatten()])[:PAIRS]
+    with torch.no_grad():
+        after = generator.synthesize(feature.erase(sample.latents[order]))
+    both = torch.stack([sample.images[order], after], dim=1).flatten(0, 1)
+    return to_pixels(both)

@@ -1,0 +1,6 @@
+"""Ways to unlearn. Adding one: a file with an Unlearner and a line here."""
+
+from __future__ import annotations
+
+UNLEARNERS: dict[str, str] = {"distillation": "unfeature.unlearners.distillation:Distillation"}
+"""Name -> Unlearner; constructed as `UNLEARNERS[name](options, seed=, checkpoint=, stop=)`."""

@@ -1,0 +1,178 @@
+"""The paper's unlearning: a copy g learns to make at every z what the original f makes at the erased z^.
+
+The losses, equations (6) to (9), are `unfeature.paper.losses`; this file is the loop around them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from unfeature import paper
+from unfeature.artifacts import StepRecord
+from unfeature.errors import BadCheckpoint, WrongGenerator
+from unfeature.options import UnlearnOptions
+from unfeature.protocols import Checkpoint, Feature, Generator
+from unfeature.seeds import stream
+from unfeature.unlearners.stopping import SequentialWilson
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+PROBE = 500
+"""Latents on which the distance to the teacher is watched."""
+
+
+class Distillation:
+    """Unlearner of the paper: Adam on fresh latents each step, until the stop rule or the last step."""
+
+    def __init__(
+        self,
+        options: UnlearnOptions,
+        *,
+        seed: int = 0,
+        checkpoint: Checkpoint | None = None,
+        stop: SequentialWilson | None = None,
+    ) -> None:
+        self.options, self.seed, self.checkpoint, self.stop = options, seed, checkpoint, stop
+
+    def unlearn(
+        self, generator: Generator, feature: Feature, *, on_step: Callable[[StepRecord], None] = lambda record: None
+    ) -> Generator:
+        """A trained copy; `generator` never changes. WrongGenerator; raise in `on_step` to cancel.
+
+        With a `checkpoint` the state is saved at every check, and a new call goes on from there to the same bytes.
+        """
+        if feature.generator != generator.spec.id:
+            raise WrongGenerator("feature", feature.generator, generator.spec.id)
+        fabric = _fabric(self.options)
+        loop = _Loop(self.options, self.seed, generator, feature, fabric)
+        facts = loop.restore(self.checkpoint)
+        while not facts["stopped"]:
+            record = loop.step(facts["step"])
+            facts["step"] += 1
+            if facts["step"] % self.options.check_every == 0 or facts["step"] == self.options.steps:
+                record = self._check(loop, record, facts)
+                if self.checkpoint is not None and fabric.is_global_zero:
+                    self.checkpoint.save(loop.tensors(), facts)
+            on_step(record)
+        return loop.student
+
+    def _check(self, loop: _Loop, record: StepRecord, facts: dict[str, Any]) -> StepRecord:
+        """The record with distance, ratio and the reason to stop, also kept in `facts`."""
+        distance = loop.distance()
+        close, ratio, below = distance <= self.options.tolerance, None, self.stop is None
+        if close and self.stop is not None:
+            verdict = self.stop.test(loop.student, self.seed, facts["drawn"], facts["looks"])
+            facts["drawn"] += verdict.ratio.n
+            facts["looks"], ratio, below = verdict.looks, verdict.ratio, verdict.below
+        if close and below:
+            facts["stopped"] = "the stop rule held" if self.stop is not None else "close enough to the teacher"
+        elif facts["step"] >= self.options.steps:
+            facts["stopped"] = "the last step was reached"
+        told = {**record.to_json(), "distance": distance, "ratio": ratio, "stopped": facts["stopped"]}
+        checked = StepRecord(**told)
+        facts["records"].append(checked.to_json())
+        return checked
+
+
+def _fabric(options: UnlearnOptions) -> Fabric:
+    from lightning_fabric import Fabric
+
+    return Fabric(accelerator=options.device, precision=options.precision)
+
+
+class _Loop:
+    """Student, optimiser and the arithmetic of one step."""
+
+    def __init__(
+        self, options: UnlearnOptions, seed: int, generator: Generator, feature: Feature, fabric: Fabric
+    ) -> None:
+        self.options, self.seed, self.feature, self.fabric = options, seed, feature, fabric
+        self.teacher, self.student = generator.copy(), generator.copy()
+        for copied in (self.teacher, self.student):
+            fabric.to_device(copied.module)
+            copied.module.requires_grad_(copied is self.student)
+        self.parameters = dict(self.student.module.named_parameters())
+        self.adam = torch.optim.Adam(self.parameters.values(), lr=options.learning_rate, foreach=True)
+        self.probe = self.teacher.sample_latents(stream("probe", seed, 0, PROBE))
+        with torch.no_grad():
+            self.probe_target = self.teacher.synthesize(feature.erase(self.probe))
+        self.began, self.first = time.monotonic(), 0
+
+    def learning_rate(self, step: int) -> float:
+        """Adam's rate at a step, from the schedule."""
+        if self.options.schedule == "constant":
+            return self.options.learning_rate
+        return self.options.learning_rate * (1 + math.cos(math.pi * step / self.options.steps)) / 2
+
+    def step(self, step: int) -> StepRecord:
+        """One Adam step on latents no step has seen; each process takes its share of the batch."""
+        first = step * self.options.batch
+        seeds = stream("train", self.seed, first, first + self.options.batch)
+        latents = self.student.sample_latents(seeds[self.fabric.global_rank :: self.fabric.world_size])
+        with torch.no_grad(), self.fabric.autocast():
+            target = self.teacher.synthesize(self.feature.erase(latents))
+        with self.fabric.autocast():
+            made = self.student.synthesize(latents)
+        loss = paper.losses(
+            made.float(),
+            target.float(),
+            self.feature.contains(latents),
+            alpha=self.options.alpha,
+            perceptual=self.options.perceptual,
+            l1=self.options.l1,
+        )
+        self.adam.zero_grad(set_to_none=True)
+        self.fabric.backward(loss.total)
+        if self.fabric.world_size > 1:
+            gradients = {name: parameter.grad for name, parameter in self.parameters.items()}
+            for name, mean in self.fabric.all_reduce(gradients, reduce_op="mean").items():  # type: ignore[union-attr]
+                self.parameters[name].grad = mean
+        self.adam.param_groups[0]["lr"] = self.learning_rate(step)
+        self.adam.step()
+        return StepRecord(
+            step=step + 1,
+            steps=self.options.steps,
+            loss=float(loss.total.detach()),
+            unlearn=float(loss.unlearn.detach()),
+            perceptual=float(loss.perceptual.detach()),
+            reconstruction=float(loss.reconstruction.detach()),
+        )
+
+    def distance(self) -> float:
+        """Mean absolute pixel distance to the teacher's images on the probe latents, in [0, 1]."""
+        with torch.no_grad():
+            made = self.student.synthesize(self.probe)
+        distance = float((made - self.probe_target).abs().mean())
+        if not math.isfinite(distance):
+            raise BadCheckpoint(
+                f"training diverged: the copy's images are {distance} away from the teacher's. "
+                f"Lower the learning rate (it was {self.options.learning_rate}) and unlearn again."
+            )
+        return distance
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that training changes: weights, buffers, Adam's moments."""
+        kept = {f"module.{key}": value for key, value in self.student.module.state_dict().items()}
+        for name, parameter in self.parameters.items():
+            kept |= {f"adam.{name}.{key}": value for key, value in self.adam.state[parameter].items()}
+        return kept
+
+    def restore(self, checkpoint: Checkpoint | None) -> dict[str, Any]:
+        """Facts of the saved state, put back; or those of the start."""
+        saved = checkpoint.load() if checkpoint is not None else None
+        if saved is None:
+            return {"step": 0, "looks": 0, "drawn": 0, "stopped": "", "records": []}
+        tensors, facts = saved
+        own = self.student.module.state_dict()
+        self.student.module.load_state_dict({key: tensors[f"module.{key}"] for key in own})
+        for name, parameter in self.parameters.items():
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            self.adam.state[parameter] = {key: tensors[f"adam.{name}.{key}"].clone() for key in keys}
+        return facts

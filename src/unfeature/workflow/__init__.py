@@ -1,0 +1,11 @@
+"""The verbs. Each works on a run folder: reads what earlier verbs wrote, writes its own, and loses nothing.
+
+The faces (command line, page) call these and nothing deeper.
+"""
+
+from unfeature.workflow.marking import find, mark, sample
+from unfeature.workflow.proving import evaluate, report
+from unfeature.workflow.training import preview, unlearn, wanted_ratio
+from unfeature.workflow.whole import read_options, run
+
+__all__ = ["evaluate", "find", "mark", "preview", "read_options", "report", "run", "sample", "unlearn", "wanted_ratio"]

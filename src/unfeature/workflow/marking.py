@@ -1,0 +1,107 @@
+"""From a generator to a feature: sample, mark, find."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from pathlib import Path
+
+import torch
+
+from unfeature.artifacts import Feedback, Gallery
+from unfeature.errors import WrongGenerator
+from unfeature.features import FINDERS
+from unfeature.generators.loading import load_generator, to_safetensors
+from unfeature.images import grid, png, to_pixels
+from unfeature.judging import batches, is_marks_file, load_judge, marks_by_judge, marks_from_file
+from unfeature.options import FindOptions, MarkOptions, SampleOptions
+from unfeature.protocols import Feature, Finder
+from unfeature.seeds import stream
+from unfeature.store import Run
+from unfeature.tables import resolve
+from unfeature.workflow.inputs import the_generator
+
+SHEET = 400
+"""Pictures on the gallery's contact sheet."""
+
+
+def versions() -> dict[str, str]:
+    """Of everything whose change could change a number."""
+    packages = ("unfeature", "torch", "numpy", "torchmetrics", "scikit-image", "scipy")
+    found = {package: importlib.metadata.version(package) for package in packages}
+    return {"python": platform.python_version(), **found, "threads": str(torch.get_num_threads())}
+
+
+def sample(
+    folder: str | Path, generator: str, options: SampleOptions | None = None, weights: str | None = None
+) -> Gallery:
+    """Start a run: draw the gallery of a generator (shipped name, FILE.safetensors, FILE.py:FUNCTION).
+
+    Writes run.json, gallery.json, gallery.png (the first pictures) and gallery.csv (a form for marks made elsewhere).
+    """
+    options = options or SampleOptions()
+    run = Run(Path(folder))
+    source = load_generator(generator, weights)
+    seeds = stream("gallery", options.seed, 0, options.count)
+    gallery = Gallery(source.spec.id, tuple(seeds.tolist()))
+    _, images = next(batches(source, seeds[:SHEET]))
+    sheet = png(grid(to_pixels(images), columns=20), zoom=enlarge(images.shape[-1]))
+    with run.held():
+        about = {"generator": generator, "weights": weights, "spec": source.spec.to_json(), "seed": options.seed}
+        run.write_json("run.json", about | {"sample": options.model_dump(), "versions": versions()})
+        run.write_json("gallery.json", gallery.to_json())
+        run.write("gallery.png", sheet)
+        form = "seed,mark\n" + "".join(f"{seed},\n" for seed in gallery.seeds)
+        run.write("gallery.csv", form.encode())
+    return gallery
+
+
+def enlarge(width: int) -> int:
+    """How many screen pixels a picture's pixel takes on a sheet."""
+    return max(1, 56 // width)
+
+
+def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None = None, judge: str = "") -> Feedback:
+    """Name the feature and take marks: a measurement or FILE.py:NAME marks the gallery, or a JSON or CSV holds them.
+
+    `judge` decides the result later; by default whoever marks, where that is no file. Writes feedback.json and
+    request.json.
+    """
+    options = options or MarkOptions()
+    run = Run(Path(folder))
+    with run.held():
+        generator, about = the_generator(run)
+        gallery = Gallery.from_json(run.read_json("gallery.json"))
+        decides = judge or ("" if is_marks_file(by) else by)
+        cut = None
+        if is_marks_file(by):
+            feedback = marks_from_file(Path(by), gallery, feature)
+            if decides:
+                cut = getattr(load_judge(decides, generator, about["seed"], options.share), "cut", None)
+        else:
+            marking = load_judge(by, generator, about["seed"], options.share)
+            feedback = marks_by_judge(marking, by, generator, gallery, feature, options)
+            deciding = marking if decides == by else load_judge(decides, generator, about["seed"], options.share)
+            cut = getattr(deciding, "cut", None)
+        if feedback.generator != gallery.generator:
+            raise WrongGenerator("feedback", feedback.generator, gallery.generator)
+        run.write_json("feedback.json", feedback.to_json())
+        run.write_json(
+            "request.json", {"feature": feature, "judge": decides, "cut": cut, "by": by} | options.model_dump()
+        )
+    return feedback
+
+
+def find(folder: str | Path, options: FindOptions | None = None) -> Feature:
+    """Find the feature the marks show. Writes feature.safetensors."""
+    options = options or FindOptions()
+    run = Run(Path(folder))
+    with run.held():
+        generator, _ = the_generator(run)
+        feedback = Feedback.from_json(run.read_json("feedback.json"))
+        finder: Finder = resolve("finder", FINDERS, options.finder)(options)
+        feature = finder.find(generator, Gallery.from_json(run.read_json("gallery.json")), feedback)
+        tensors, facts = feature.state()
+        facts |= {"feedback": feedback.id, "options": options.model_dump()}
+        run.write("feature.safetensors", to_safetensors(tensors, facts))
+    return feature

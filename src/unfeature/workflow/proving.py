@@ -1,0 +1,118 @@
+"""From an unlearned generator to evidence: evaluate, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unfeature import evaluation as evidence
+from unfeature.artifacts import Evaluation, Preview, StepRecord
+from unfeature.errors import MissingStep
+from unfeature.images import to_pixels
+from unfeature.judging import BATCH, batches, load_extractor
+from unfeature.options import EvaluateOptions
+from unfeature.reports import Pictures, render_html, render_markdown, verdict
+from unfeature.seeds import stream
+from unfeature.store import Run
+from unfeature.workflow.inputs import the_feature, the_generator, the_judge, the_unlearned
+from unfeature.workflow.marking import versions
+
+PAIRS = 12
+"""Pictures of a kind in the report, each before and after."""
+
+
+def evaluate(
+    folder: str | Path,
+    options: EvaluateOptions | None = None,
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Measure original, rejection filter, teacher and unlearned on fresh seeds. Writes evaluation.json."""
+    options = options or EvaluateOptions()
+    run = Run(Path(folder))
+    with run.held():
+        generator, about = the_generator(run)
+        feature, facts = the_feature(run)
+        student, _ = the_unlearned(run, generator)
+        request, judge = run.read_json("request.json"), the_judge(run, generator, about["seed"])
+        if judge is None:
+            raise MissingStep(
+                f"nobody judges run {run.folder}; expected a measurement or a function that decides whether a picture "
+                f"shows the feature. Name one:  unfeature mark {run.folder} {request['feature']} --by {request['by']} "
+                "--judge FILE.py:FUNCTION"
+            )
+        extractor = load_extractor(options.extractor)
+        evaluator = evidence.Evaluator(judge, extractor, options.count, about["seed"], on_batch)
+        rows = evidence.Rows(evaluator.reference(generator))
+        evaluator.rejection_filter(generator, rows)
+        collateral = evaluator.paired(generator, student, feature, rows)
+        table = rows.finish(judge)
+        feedback = run.read_json("feedback.json")
+        result = Evaluation(
+            feature=request["feature"],
+            generator=generator.spec,
+            result=student.spec,
+            judge={**judge.about, "guided_by": feedback["source"]},
+            extractor={"name": extractor.name, "sha256": extractor.hash},
+            n=options.count,
+            seeds=evaluator.seeds,
+            wanted_ratio=request["wanted_ratio"],
+            rows=table,
+            floor=evidence.floor(table),
+            collateral=collateral,
+            options={
+                "find": facts["options"],
+                "evaluate": options.model_dump(),
+                "mark": request,
+                "sample": about["sample"],
+            },
+            versions=versions(),
+        )
+        run.write_json("evaluation.json", result.to_json())
+    return result
+
+
+def report(folder: str | Path) -> list[Path]:
+    """Write report.html, report.md and report.json from the evaluation; their paths, the page first."""
+    run = Run(Path(folder))
+    with run.held():
+        generator, about = the_generator(run)
+        result = Evaluation.from_json(run.read_json("evaluation.json"))
+        _, training = the_unlearned(run, generator)
+        log = [StepRecord.from_json(record) for record in training["records"]]
+        teacher = Preview.from_json(run.read_json("preview.json")["previews"][0])
+        feedback = run.read_json("feedback.json")
+        counts = {side: len(feedback[side]) for side in ("positives", "negatives", "unsure")}
+        facts: dict[str, Any] = {
+            "command": f"unfeature report {run.folder}",
+            "feedback": {**counts, "source": feedback["source"]},
+            "steps": f"{training['step']}; {training['stopped']}",
+            "unlearn options": training["options"],
+        }
+        pictures = _pictures(run, result, about["seed"])
+        given = (result, teacher, log, pictures, facts)
+        plain = {"verdict": vars(verdict(result)), "evaluation": result.to_json(), "preview": teacher.to_json()}
+        plain |= {"log": training["records"], "facts": facts}
+        return [
+            run.write("report.html", render_html(*given).encode()),
+            run.write("report.md", render_markdown(*given).encode()),
+            run.write_json("report.json", plain),
+        ]
+
+
+def _pictures(run: Run, result: Evaluation, seed: int) -> Pictures:
+    """The first pictures of the evaluation that showed the feature, and the first that were never touched."""
+    generator, _ = the_generator(run)
+    student, _ = the_unlearned(run, generator)
+    feature, _ = the_feature(run)
+    judge = the_judge(run, generator, seed)
+    assert judge is not None, "an evaluation exists, so somebody judged"
+    latents, before = next(batches(generator, stream("evaluate", seed, 0, BATCH)))
+    _, after = next(batches(student, stream("evaluate", seed, 0, BATCH)))
+    shows, flagged = judge.score(before) >= 0.5, feature.contains(latents)
+    edited = torch.nonzero(shows & flagged).flatten()[:PAIRS]
+    untouched = torch.nonzero(~shows & ~flagged).flatten()[:PAIRS]
+    sides = (before[edited], after[edited], before[untouched], after[untouched])
+    return Pictures(*(to_pixels(side) for side in sides))

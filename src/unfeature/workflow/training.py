@@ -1,0 +1,98 @@
+"""From a feature to an unlearned generator: preview, unlearn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from unfeature import teacher as teachers
+from unfeature.artifacts import Preview, StepRecord
+from unfeature.errors import BadOption
+from unfeature.generators.loading import checkpoint_bytes
+from unfeature.images import grid, png
+from unfeature.judging import load_extractor
+from unfeature.options import PreviewOptions, UnlearnOptions
+from unfeature.protocols import Feature, Generator
+from unfeature.store import Run, TrainingState
+from unfeature.tables import resolve
+from unfeature.unlearners import UNLEARNERS
+from unfeature.unlearners.stopping import SequentialWilson
+from unfeature.workflow.inputs import the_feature, the_generator, the_judge
+from unfeature.workflow.marking import enlarge
+
+RATIO_SLACK = 0.003
+"""Where the teacher cannot reach the wanted ratio: how far above the teacher's the copy may stop."""
+
+
+def preview(folder: str | Path, options: PreviewOptions | None = None) -> list[Preview]:
+    """The teacher's numbers without training: the feature's own first, then every threshold x margin asked for.
+
+    Writes preview.json and preview.png (pairs of original and teacher).
+    """
+    options = options or PreviewOptions()
+    run = Run(Path(folder))
+    with run.held():
+        generator, about = the_generator(run)
+        feature, facts = the_feature(run)
+        judge, extractor = the_judge(run, generator, about["seed"]), load_extractor(options.extractor)
+        drawn = teachers.draw(generator, judge, extractor, options.count, about["seed"])
+        compared = [feature, *_variants(feature, options)]
+        told = [teachers.measure(generator, t, drawn, judge, extractor, facts["name"]) for t in compared]
+        pictures = teachers.pairs(generator, feature, drawn)
+        run.write("preview.png", png(grid(pictures, columns=8), zoom=enlarge(pictures.shape[2])))
+        run.write_json("preview.json", {"previews": [p.to_json() for p in told], "feature": facts})
+    return told
+
+
+def _variants(feature: Feature, options: PreviewOptions) -> list[Feature]:
+    if not options.thresholds and not options.margins:
+        return []
+    if not hasattr(feature, "adjusted"):
+        raise BadOption(
+            "this kind of feature has no threshold and margin to compare; leave --thresholds and --margins out"
+        )
+    thresholds = options.thresholds or (feature.threshold,)  # type: ignore[attr-defined]
+    margins = options.margins or (feature.margin,)  # type: ignore[attr-defined]
+    return [feature.adjusted(threshold, margin) for threshold in thresholds for margin in margins]
+
+
+def unlearn(
+    folder: str | Path,
+    options: UnlearnOptions | None = None,
+    on_preview: Callable[[Preview, float], None] = lambda preview, wanted: None,
+    on_step: Callable[[StepRecord], None] = lambda record: None,
+) -> Generator:
+    """Train the copy; a run that was stopped goes on where it was, to the same bytes. Writes unlearned.safetensors.
+
+    `on_preview` is told the teacher's numbers and the wanted ratio first.
+    """
+    options = options or UnlearnOptions()
+    run = Run(Path(folder))
+    if not run.has("preview.json") or run.read_json("preview.json")["feature"] != the_feature(run)[1]:
+        preview(folder)
+    with run.held():
+        generator, about = the_generator(run)
+        feature, facts = the_feature(run)
+        teacher = Preview.from_json(run.read_json("preview.json")["previews"][0])
+        wanted = wanted_ratio(folder)
+        on_preview(teacher, wanted)
+        judge = the_judge(run, generator, about["seed"])
+        stop = None
+        if judge is not None and teacher.ratio is not None:
+            reachable = teacher.ratio.value <= wanted
+            stop = SequentialWilson(judge, wanted if reachable else teacher.ratio.value + RATIO_SLACK)
+        made_from = {"feature": facts, "options": options.model_dump(), "seed": about["seed"]}
+        made_from |= {"generator": generator.spec.id, "goal": stop.goal if stop else None}
+        state = TrainingState(run, made_from)
+        made = resolve("unlearner", UNLEARNERS, options.unlearner)
+        student: Generator = made(options, seed=about["seed"], checkpoint=state, stop=stop).unlearn(
+            generator, feature, on_step=on_step
+        )
+        removed = {"unlearned": facts["name"], "from": generator.spec.id, "training": state.key}
+        run.write("unlearned.safetensors", checkpoint_bytes(student, removed))
+    return student
+
+
+def wanted_ratio(folder: str | Path) -> float:
+    """The target ratio that this run's request counts as removed."""
+    return float(Run(Path(folder)).read_json("request.json")["wanted_ratio"])

@@ -1,0 +1,115 @@
+"""The verdict: gone, rarer, or failed; never kinder than the figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unfeature.artifacts import Evaluation, GeneratorSpec, Row, Score
+from unfeature.errors import MissingStep
+from unfeature.reports import verdict
+
+N = 10_000
+
+
+def _row(
+    name: str, ratio: float, coverage: float | None, flips: float | None = None, drift: float | None = None
+) -> Row:
+    scores = [Score.share("target_ratio", round(ratio * N), N)]
+    if coverage is not None:
+        scores.append(Score("coverage1k_any", coverage, coverage, coverage, 1000))
+    if flips is not None:
+        scores.append(Score.share("flips_untouched", round(flips * N), N))
+    if drift is not None:
+        scores.append(Score("drift_untouched", drift, drift, drift, N))
+    return Row(name, "", {score.name: score for score in scores})
+
+
+def _evaluation(
+    unlearned: float, teacher: float = 0.0026, coverage: float | None = 0.87, flips: float | None = 0.012,
+    drift: float | None = 0.006, original: float = 0.0994, **more: Any,
+) -> Evaluation:  # fmt: skip
+    spec = GeneratorSpec("g", "0" * 16, 8, (1, 28, 28))
+    rows = (
+        _row("original", original, 0.86, 0.0, 0.0),
+        _row("filter", 0.0, 0.9),
+        _row("teacher", teacher, 0.88, 0.01, 0.005),
+        _row("unlearned", unlearned, coverage, flips, drift),
+    )
+    values = {"rows": rows, **more}
+    return Evaluation("thick strokes", spec, spec, {}, {"name": "mnist-digits"}, N, {}, 0.0042, floor={}, **values)
+
+
+def test_removed_says_before_after_and_what_stayed() -> None:
+    outcome = verdict(_evaluation(0.003))
+    assert outcome.status == "removed"
+    assert outcome.sentence == (
+        "Thick strokes: gone. 9.9 % of the pictures showed it before, 0.30 % (0.21 to 0.43 %) do now, "
+        "and pictures that never had it stayed as they were (1.2 % changed digit)."
+    )
+
+
+def test_interval_with_slack_counts_as_removed() -> None:
+    assert verdict(_evaluation(0.0045)).status == "removed"
+    assert verdict(_evaluation(0.0055)).status == "reduced"
+
+
+def test_reduced_blames_the_teacher_that_cannot() -> None:
+    outcome = verdict(_evaluation(0.053, teacher=0.051))
+    assert outcome.status == "reduced"
+    assert "The teacher itself stops at 5.1 %" in outcome.sentence
+    assert "not removable further" in outcome.sentence
+    assert "wanted 0.42 %" in outcome.sentence
+
+
+def test_reduced_blames_the_student_of_a_good_teacher() -> None:
+    outcome = verdict(_evaluation(0.02))
+    assert outcome.status == "reduced"
+    assert "Its teacher reaches 0.26 %, so more training may close the gap" in outcome.sentence
+
+
+def test_identity_fails_even_where_the_feature_was_rare() -> None:
+    assert verdict(_evaluation(0.0994, flips=0.0, drift=0.0, coverage=0.86)).status == "failed"
+    rare = verdict(_evaluation(0.002, original=0.002, flips=0.0, drift=0.0))
+    assert rare.status == "failed"
+    assert "still there" in rare.sentence
+
+
+def test_one_and_the_same_image_fails_as_a_collapse() -> None:
+    outcome = verdict(_evaluation(0.0, coverage=0.001, flips=0.9, drift=0.12))
+    assert outcome.status == "failed"
+    assert "collapsed" in outcome.sentence
+    assert "90.0 % of them changed digit" in outcome.sentence
+    assert verdict(_evaluation(0.0, coverage=0.44)).status == "failed"
+
+
+def test_damage_fails_and_is_named() -> None:
+    for flips, drift, words in (
+        (0.06, 0.01, "6.0 % of them changed digit"),
+        (0.01, 0.03, "changed by 3.0 % on average"),
+    ):
+        outcome = verdict(_evaluation(0.001, flips=flips, drift=drift))
+        assert outcome.status == "failed"
+        assert "damaged" in outcome.sentence
+        assert words in outcome.sentence
+
+
+def test_no_number_is_never_a_success() -> None:
+    nan = float("nan")
+    for broken in ({"coverage": nan}, {"drift": nan}):
+        assert verdict(_evaluation(0.001, **broken)).status == "failed"
+
+
+def test_what_was_not_measured_is_not_claimed() -> None:
+    outcome = verdict(_evaluation(0.001, coverage=None))
+    assert outcome.status == "reduced"
+    assert "whether the variety was kept was not measured" in outcome.sentence
+    assert verdict(_evaluation(0.001, flips=None, drift=None)).status == "reduced"
+    assert verdict(_evaluation(0.001, flips=None)).status == "removed"
+
+
+def test_missing_row_is_an_error_with_the_remedy() -> None:
+    rows = (_row("original", 0.1, 0.8),)
+    with pytest.raises(MissingStep, match=r'no target_ratio in row "unlearned".*unfeature evaluate RUN'):
+        verdict(_evaluation(0.1, rows=rows))
