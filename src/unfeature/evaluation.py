@@ -183,8 +183,8 @@ class Evaluator:
 def _placebo(latents: Tensor, erased: Tensor, seeds: Seeds) -> Tensor:
     """(m, d): the latents moved as far as `erased` is, each in a random direction of its own."""
     step = torch.from_numpy(normal_rows(seeds + 1, latents.shape[1])).to(latents)
-    length = torch.linalg.vector_norm(erased - latents, dim=1, keepdim=True)
-    return latents + step / torch.linalg.vector_norm(step, dim=1, keepdim=True) * length
+    length: Tensor = torch.linalg.vector_norm(erased - latents, dim=1, keepdim=True)
+    return latents + torch.nn.functional.normalize(step) * length
 
 
 def _compare(flips: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:

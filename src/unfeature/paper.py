@@ -28,7 +28,8 @@ def target_vector(positives: Tensor, negatives: Tensor) -> Tensor:
 
 def unit(vector: Tensor) -> Tensor:
     """z_e / |z_e|: (d,) -> (d,)."""
-    return vector / torch.linalg.vector_norm(vector)
+    scaled: Tensor = vector / torch.linalg.vector_norm(vector)
+    return scaled
 
 
 def project(latents: Tensor, vector: Tensor) -> Tensor:

@@ -53,4 +53,4 @@ def the_unlearned(run: Run, generator: Generator) -> tuple[Generator, dict[str, 
         )
     student = generator.copy()
     fill(student.module, tensors, "unlearned.safetensors")
-    return student, training
+    return student, training | {"options": facts["options"]}
