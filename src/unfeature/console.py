@@ -125,7 +125,7 @@ def teacher(preview: Preview, wanted: float) -> None:
         f"teacher, before any training: {percent(preview.ratio_before)} -> {percent(preview.ratio)} show it; "
         f"{percent(preview.rewritten)} of latents rewritten (n = {preview.n:,})"
     )
-    if preview.ratio is not None and preview.ratio.value > wanted:
+    if preview.ratio is not None and preview.ratio.low > wanted:
         _out.print(
             f"warning: the wanted ratio, {100 * wanted:.2f} %, is out of the teacher's reach, and the copy cannot do "
             "better than its teacher. Try a larger margin:  unfeature preview RUN --margins 0.25 --margins 0.5",

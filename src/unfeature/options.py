@@ -93,12 +93,12 @@ class UnlearnOptions(Options):
         1.0, ge=0, le=1000, description="Weight of the MS-SSIM loss within them; 0 leaves it out."
     )
     l1: Literal["mean", "sum"] = Field("mean", description="Absolute differences averaged or summed over pixels.")
-    learning_rate: float = Field(2e-3, gt=0, le=1, description="Adam's, at the start.")
+    learning_rate: float = Field(1.5e-3, gt=0, le=1, description="Adam's, at the start.")
     schedule: Literal["constant", "cosine"] = Field("cosine", description="Learning rate over the steps.")
     batch: int = Field(64, ge=1, le=65536, description="Fresh latents per step.")
-    steps: int = Field(1500, ge=1, le=10_000_000, description="Steps at most.")
+    steps: int = Field(1200, ge=1, le=10_000_000, description="Steps at most.")
     check_every: int = Field(50, ge=1, description="Steps between checks, saved states and log lines.")
-    tolerance: float = Field(0.008, gt=0, le=1, description="Mean absolute pixel distance to the teacher to reach.")
+    tolerance: float = Field(0.006, gt=0, le=1, description="Mean absolute pixel distance to the teacher to reach.")
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="Lightning Fabric's precision.")
     device: str = Field("cpu", description="Lightning Fabric's accelerator: cpu, cuda, mps or auto.")
 

@@ -99,7 +99,7 @@ class _Loop:
             fabric.to_device(copied.module)
             copied.module.requires_grad_(copied is self.student)
         self.parameters = dict(self.student.module.named_parameters())
-        self.adam = torch.optim.Adam(self.parameters.values(), lr=options.learning_rate, foreach=True)
+        self.adam = torch.optim.Adam(self.parameters.values(), lr=options.learning_rate, fused=True)
         self.probe = self.teacher.sample_latents(stream("probe", seed, 0, PROBE))
         with torch.no_grad():
             self.probe_target = self.teacher.synthesize(feature.erase(self.probe))

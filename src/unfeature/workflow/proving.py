@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,11 +14,13 @@ from unfeature.errors import MissingStep
 from unfeature.images import to_pixels
 from unfeature.judging import BATCH, batches, load_extractor
 from unfeature.options import EvaluateOptions
-from unfeature.reports import Pictures, render_html, render_markdown, verdict
 from unfeature.seeds import stream
 from unfeature.store import Run
 from unfeature.workflow.inputs import the_feature, the_generator, the_judge, the_unlearned
 from unfeature.workflow.marking import versions
+
+if TYPE_CHECKING:
+    from unfeature.reports import Pictures
 
 PAIRS = 12
 """Pictures of a kind in the report, each before and after."""
@@ -76,6 +78,8 @@ def evaluate(
 
 def report(folder: str | Path) -> list[Path]:
     """Write report.html, report.md and report.json from the evaluation; their paths, the page first."""
+    from unfeature.reports import render_html, render_markdown, verdict  # matplotlib: half a second
+
     run = Run(Path(folder))
     with run.held():
         generator, about = the_generator(run)
@@ -104,6 +108,8 @@ def report(folder: str | Path) -> list[Path]:
 
 def _pictures(run: Run, result: Evaluation, seed: int) -> Pictures:
     """The first pictures of the evaluation that showed the feature, and the first that were never touched."""
+    from unfeature.reports import Pictures
+
     generator, _ = the_generator(run)
     student, _ = the_unlearned(run, generator)
     feature, _ = the_feature(run)

@@ -88,7 +88,12 @@ def unlearn(
         student: Generator = made(options, seed=about["seed"], checkpoint=state, stop=stop).unlearn(
             generator, feature, on_step=on_step
         )
-        removed = {"unlearned": facts["name"], "from": generator.spec.id, "training": state.key, "options": options.model_dump()}
+        removed = {
+            "unlearned": facts["name"],
+            "from": generator.spec.id,
+            "training": state.key,
+            "options": options.model_dump(),
+        }
         run.write("unlearned.safetensors", checkpoint_bytes(student, removed))
     return student
 
