@@ -46,13 +46,20 @@ def test_removed_says_before_after_and_what_stayed() -> None:
     assert outcome.status == "removed"
     assert outcome.sentence == (
         "Thick strokes: gone. 9.9 % of the pictures showed it before, 0.30 % (0.21 to 0.43 %) do now, "
-        "and pictures that never had it stayed as they were (1.2 % changed digit)."
+        "and pictures outside the edit's reach stayed as they were (1.2 % changed digit)."
     )
 
 
-def test_interval_with_slack_counts_as_removed() -> None:
-    assert verdict(_evaluation(0.0045)).status == "removed"
-    assert verdict(_evaluation(0.0055)).status == "reduced"
+def test_the_wanted_ratio_is_a_bar() -> None:
+    assert verdict(_evaluation(0.0042)).status == "removed"
+    assert verdict(_evaluation(0.0043)).status == "reduced"
+
+
+def test_far_reach_of_the_edit_is_told() -> None:
+    evaluation = _evaluation(0.003)
+    evaluation.row("unlearned").scores["flips_never_had"] = Score.share("flips_never_had", 1100, N)
+    outcome = verdict(evaluation)
+    assert outcome.sentence.endswith("but the edit reaches far: 11.0 % of all that never had it changed digit.")
 
 
 def test_reduced_blames_the_teacher_that_cannot() -> None:

@@ -51,8 +51,9 @@ app.register_install_completion_command()
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and leave with 0; 2 after a mistake of the user's; 130 when interrupted."""
     try:
-        app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
-    except CycloptsError:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        print(_sentence(error), file=sys.stderr)
         sys.exit(2)
     except Interrupted as stopped:
         print(f"\n{stopped}", file=sys.stderr)
@@ -67,3 +68,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         print("\nStopped. What was written before is whole; give the same command again.", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def _sentence(error: CycloptsError) -> str:
+    """What is wrong with the arguments, and the command that explains them."""
+    explains = " ".join(("unfeature", *(error.command_chain or ()), "--help"))
+    if error.__cause__ is not None and "pydantic" in type(error.__cause__).__module__:
+        from unfeature.options import told
+
+        return f"BadOption: {told(error.__cause__)}. See:  {explains}"  # type: ignore[arg-type]
+    error.verbose = False
+    return f"BadOption: {error} See:  {explains}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -80,7 +81,7 @@ def sample_(
         gallery = workflow.sample(run, generator, options, weights)
     console.wrote(run, "gallery.png", "gallery.csv", "gallery.json")
     console.say(f"{len(gallery.seeds):,} pictures of {gallery.generator}.")
-    console.then("Mark those that show the feature:", f"unfeature mark {run} thickness --by thickness")
+    console.then("Mark those that show the feature:", f"unfeature mark {_quoted(run)} thickness --by thickness")
 
 
 def mark_(
@@ -102,7 +103,7 @@ def mark_(
     console.wrote(run, "feedback.json", "request.json")
     cut = f" The feature begins at {feedback.cut:.3g}, fixed on the original." if feedback.cut is not None else ""
     console.say(f"{len(feedback.positives)} marked with it, {len(feedback.negatives)} without.{cut}")
-    console.then("Find the feature:", f"unfeature find {run}")
+    console.then("Find the feature:", f"unfeature find {_quoted(run)}")
 
 
 def find_(run: RunFolder, /, *, preset: Preset = "", options: Annotated[FindOptions, Flat] = FindOptions()) -> None:  # noqa: B008
@@ -114,7 +115,7 @@ def find_(run: RunFolder, /, *, preset: Preset = "", options: Annotated[FindOpti
     console.wrote(run, "feature.safetensors")
     facts = {name: getattr(feature, name) for name in ("threshold", "margin") if hasattr(feature, name)}
     console.say(", ".join(f"{name} {value:.3f}" for name, value in facts.items()) + " (latent units).")
-    console.then("See what it does before any training:", f"unfeature preview {run}")
+    console.then("See what it does before any training:", f"unfeature preview {_quoted(run)}")
 
 
 def preview_(run: RunFolder, /, *, options: Annotated[PreviewOptions, Flat] = PreviewOptions()) -> None:  # noqa: B008
@@ -126,7 +127,7 @@ def preview_(run: RunFolder, /, *, options: Annotated[PreviewOptions, Flat] = Pr
         wanted = workflow.wanted_ratio(run)
     console.previews(previews, wanted)
     console.wrote(run, "preview.png", "preview.json")
-    console.then("Train the copy:", f"unfeature unlearn {run}")
+    console.then("Train the copy:", f"unfeature unlearn {_quoted(run)}")
 
 
 def unlearn_(
@@ -140,10 +141,11 @@ def unlearn_(
     from unfeature import workflow
 
     chosen = _over_preset(options, preset, "unlearn")
-    with _resumable(f"unfeature unlearn {run}"), console.training(chosen.steps) as on_step:
+    again = f"unfeature unlearn {_quoted(run)}{_flags(options, preset)}"
+    with _resumable(again), console.training(chosen.steps) as on_step:
         workflow.unlearn(run, chosen, console.teacher, on_step)
     console.wrote(run, "unlearned.safetensors")
-    console.then("Measure it:", f"unfeature evaluate {run}")
+    console.then("Measure it:", f"unfeature evaluate {_quoted(run)}")
 
 
 def evaluate_(run: RunFolder, /, *, options: Annotated[EvaluateOptions, Flat] = EvaluateOptions()) -> None:  # noqa: B008
@@ -154,7 +156,7 @@ def evaluate_(run: RunFolder, /, *, options: Annotated[EvaluateOptions, Flat] = 
         evaluation = workflow.evaluate(run, options, on_batch)
     console.evaluation(evaluation)
     console.wrote(run, "evaluation.json")
-    console.then("Write the report:", f"unfeature report {run}")
+    console.then("Write the report:", f"unfeature report {_quoted(run)}")
 
 
 def report_(run: RunFolder, /) -> None:
@@ -182,14 +184,14 @@ def run_(
     if dry_run:
         console.say(json.dumps(options.model_dump(), indent=1))
         return
-    _all(run, options, f"unfeature run {file} {run}" + (f" --preset {preset}" if preset else ""))
+    _all(run, options, f"unfeature run {_quoted(file)} {_quoted(run)}{_flags(None, preset)}")
 
 
 def demo_(run: RunFolder = Path("runs/demo"), /) -> None:
     """The embedded default."""
     from unfeature.workflow import read_options
 
-    _all(run, read_options(base="demo"), f"unfeature demo {run}")
+    _all(run, read_options(base="demo"), f"unfeature demo {_quoted(run)}")
 
 
 def _all(run: Path, options: RunOptions, again: str) -> None:
@@ -200,6 +202,17 @@ def _all(run: Path, options: RunOptions, again: str) -> None:
     console.verdict(json.loads((run / "report.json").read_text(encoding="utf-8"))["verdict"]["sentence"])
     console.wrote(run, *(path.name for path in paths), "unlearned.safetensors")
     console.then("Open the report:", f"{paths[0]}")
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def _flags(options: Options | None, preset: str) -> str:
+    """The flags that were given, each with a space before it: other options would begin another training."""
+    given = options.model_dump(include=options.model_fields_set) if options is not None else {}
+    flags = {**({"preset": preset} if preset else {}), **given}
+    return "".join(f" --{name.replace('_', '-')} {value}" for name, value in flags.items())
 
 
 class _resumable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -35,9 +36,10 @@ class NotEnoughFeedback(UnfeatureError, ValueError):
         self.feature, self.positives, self.negatives = feature, positives, negatives
         without = "positives" if positives == 0 else "negatives"
         kind = "with" if positives == 0 else "without"
+        command = f"unfeature mark {folder} {shlex.quote(feature)} --by FILE.csv"
         super().__init__(
             f'feature "{feature}" has 0 {without} (positives {positives}, negatives {negatives}); finding it needs '
-            f"at least 1 of each. Mark some pictures {kind} it:  unfeature mark {folder} {feature}"
+            f"at least 1 of each. Mark some pictures {kind} it:  {command}"
         )
 
 

@@ -16,7 +16,8 @@ def wilson(hits: int, n: int, z: float = Z95) -> tuple[float, float]:
     p = hits / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return 0.0 if hits == 0 else low, 1.0 if hits == n else high  # exact there, where rounding would miss by 1e-19
 
 
 def rogan_gladen(ratio: float, true_positive_rate: float, false_positive_rate: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def batches(generator: Generator, seeds: Seeds) -> Iterator[tuple[Tensor, Tensor
     for start in range(0, len(seeds), BATCH):
         with torch.no_grad():
             latents = generator.sample_latents(seeds[start : start + BATCH])
-            yield latents, generator.synthesize(latents)
+            images = generator.synthesize(latents)
+        yield latents, images  # outside: a generator left half-way would leave its caller without gradients
 
 
 def is_marks_file(reference: str) -> bool:
@@ -61,7 +62,11 @@ def load_judge(reference: str, generator: Generator, seed: int, share: float, cu
     """
     if is_file_reference(reference):
         found = load_object(reference)
-        return found if isinstance(found, Judge) else CallableJudge(reference, found)
+        if isinstance(found, CutJudge):
+            return found
+        if isinstance(found, Judge):
+            return CallableJudge(reference, _guarded(reference, found.score), dict(found.about))
+        return CallableJudge(reference, _guarded(reference, found))
     if reference not in MEASUREMENTS:
         raise UnknownName("judge", reference, MEASUREMENTS)
     measurement = load_measurement(reference)
@@ -69,6 +74,24 @@ def load_judge(reference: str, generator: Generator, seed: int, share: float, cu
         return CutJudge(measurement, cut)
     drawn = batches(generator, stream("calibrate", seed, 0, CALIBRATION))
     return calibrate(measurement, torch.cat([images for _, images in drawn]), share)
+
+
+def _guarded(reference: str, function: Any) -> Callable[[Tensor], Any]:
+    """The user's function; what goes wrong in it becomes BadFile, naming it and the error."""
+    if not callable(function):
+        raise BadFile(f'"{reference}" is a {type(function).__name__}; expected a function of images (n, c, h, w).')
+
+    def called(images: Tensor) -> Any:
+        try:
+            with torch.no_grad():
+                return function(images)
+        except Exception as error:
+            raise BadFile(
+                f'judge "{reference}" failed on {len(images)} images of {"x".join(map(str, images.shape[1:]))}: '
+                f"{type(error).__name__}: {error}. It is given (n, c, h, w) in [0, 1] and returns (n,): mend the file."
+            ) from error
+
+    return called
 
 
 def load_extractor(reference: str) -> Extractor:
@@ -107,7 +130,7 @@ def marks_from_file(path: Path, gallery: Gallery, feature: str) -> Feedback:
     value = _read_csv(path, data) if path.suffix == ".csv" else parse_json(path, data)
     try:
         sides: list[tuple[int, ...]] = [
-            tuple(map(int, value.get(side, ()))) for side in ("positives", "negatives", "unsure")
+            tuple(map(_seed, value.get(side, ()))) for side in ("positives", "negatives", "unsure")
         ]
     except (TypeError, ValueError) as error:
         raise BadFile(f"{path} has marks that are not whole numbers ({error}); expected lists of seeds.") from error
@@ -119,17 +142,27 @@ def marks_from_file(path: Path, gallery: Gallery, feature: str) -> Feedback:
     return Feedback(feature, generator, sides[0], sides[1], sides[2], source=f"marks in {path.name}")
 
 
+def _seed(value: Any) -> int:
+    if isinstance(value, float | bool):
+        raise ValueError(f"got {value}")
+    return int(value)
+
+
 def _read_csv(path: Path, data: bytes) -> dict[str, Any]:
     sides: dict[str, list[str]] = {"positives": [], "negatives": [], "unsure": []}
-    rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig", errors="replace")))
-    if not {"seed", "mark"} <= set(rows.fieldnames or ()):
+    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig", errors="replace")))
+    try:
+        columns, rows = reader.fieldnames or (), list(reader)
+    except csv.Error as error:
+        raise BadFile(f"{path} is not CSV ({error}); expected columns seed and mark. Check the file.") from error
+    if not {"seed", "mark"} <= set(columns):
         raise BadFile(
-            f"{path} has columns {', '.join(rows.fieldnames or ())}; expected seed and mark. Add a header line."
+            f"{path} has columns {', '.join(columns)[:100]!r}; expected seed and mark. Add a header line:  seed,mark"
         )
     for line, row in enumerate(rows, start=2):
         mark = (row["mark"] or "").strip().lower()
         if mark not in MARKS:
-            raise BadFile(f'{path} line {line} has mark "{mark}"; expected 1, 0, ? or nothing.')
+            raise BadFile(f'{path} line {line} has mark "{mark}"; expected 1, 0, ? or nothing. Mend that line.')
         side = MARKS[mark]
         if side is not None:
             sides[side].append(row["seed"])

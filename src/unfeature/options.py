@@ -15,7 +15,7 @@ from unfeature.errors import BadOption, UnknownName
 class Options(BaseModel):
     """Frozen, and an unknown name is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:
@@ -23,12 +23,16 @@ class Options(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            problems = error.errors()
-            for problem in problems:
+            for problem in error.errors():
                 if problem["type"] == "extra_forbidden":
                     raise UnknownName("option", ".".join(map(str, problem["loc"])), _names(cls)) from None
-            told = (f"{'.'.join(map(str, p['loc']))} is {p['input']!r}: {p['msg'].lower()}" for p in problems)
-            raise BadOption(f"option {'; option '.join(told)}. See --help for ranges.") from None
+            raise BadOption(f"{told(error)}. See --help for names and ranges.") from None
+
+
+def told(error: ValidationError) -> str:
+    """Every problem of a validation in one sentence: option, what was given, what is expected."""
+    problems = (f"{'.'.join(map(str, p['loc']))} is {p['input']!r}: {p['msg'].lower()}" for p in error.errors())
+    return f"option {'; option '.join(problems)}"
 
 
 def _names(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -88,17 +92,17 @@ class UnlearnOptions(Options):
     """Distillation on erased latents; equations (6) to (9) of docs/explanation/method.md."""
 
     unlearner: str = Field("distillation", description="How the copy is trained; see `unfeature list`.")
-    alpha: float = Field(1.0, ge=0, le=1000, description="Weight of the two unlearning losses against reconstruction.")
+    alpha: float = Field(0.25, ge=0, le=1000, description="Weight of the two unlearning losses against reconstruction.")
     perceptual: float = Field(
         1.0, ge=0, le=1000, description="Weight of the MS-SSIM loss within them; 0 leaves it out."
     )
     l1: Literal["mean", "sum"] = Field("mean", description="Absolute differences averaged or summed over pixels.")
-    learning_rate: float = Field(1.5e-3, gt=0, le=1, description="Adam's, at the start.")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="Adam's, at the start.")
     schedule: Literal["constant", "cosine"] = Field("cosine", description="Learning rate over the steps.")
     batch: int = Field(64, ge=1, le=65536, description="Fresh latents per step.")
-    steps: int = Field(1200, ge=1, le=10_000_000, description="Steps at most.")
+    steps: int = Field(1000, ge=1, le=10_000_000, description="Steps at most.")
     check_every: int = Field(50, ge=1, description="Steps between checks, saved states and log lines.")
-    tolerance: float = Field(0.006, gt=0, le=1, description="Mean absolute pixel distance to the teacher to reach.")
+    tolerance: float = Field(0.005, gt=0, le=1, description="Mean absolute pixel distance to the teacher to reach.")
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="Lightning Fabric's precision.")
     device: str = Field("cpu", description="Lightning Fabric's accelerator: cpu, cuda, mps or auto.")
 

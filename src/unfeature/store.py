@@ -1,23 +1,32 @@
-"""Run folders: every write all or nothing, nothing overwritten that differs, one process at a time."""
+"""Run folders: every write all or nothing, nothing overwritten that differs, one process at a time.
+
+What a damaged or edited file of a run does is decided here too: `Run.making_sense` turns it into one sentence.
+"""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from unfeature.artifacts import content_id
-from unfeature.errors import BadFile, DiskFull, MissingStep, RunBusy
+from unfeature.errors import BadCheckpoint, BadFile, DiskFull, MissingStep, RunBusy, UnfeatureError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Saved = TypeVar("Saved")
 
 MAKES = {
     "run.json": "sample",
@@ -26,10 +35,14 @@ MAKES = {
     "request.json": "mark",
     "feature.safetensors": "find",
     "preview.json": "preview",
+    "training.safetensors": "unlearn",
     "unlearned.safetensors": "unlearn",
     "evaluation.json": "evaluate",
 }
 """File -> the verb that writes it."""
+
+NEEDS = {"mark": "FEATURE --by WHO"}
+"""Verb -> what its command asks for besides the run folder."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -70,8 +83,13 @@ class Run:
         return self.path(name).is_file()
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """The folder for this process alone; RunBusy where another has it. A killed process lets go by dying."""
+    def held(self, *, new: bool = False) -> Iterator[None]:
+        """The folder for this process alone; RunBusy where another has it. A killed process lets go by dying.
+
+        Only a `new` run's folder is made; MissingStep for any other that is not there.
+        """
+        if not new:
+            self.read("run.json")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = open(self.path(".lock"), "a")  # noqa: SIM115 - closed below, after the lock is let go
@@ -80,7 +98,7 @@ class Run:
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise RunBusy(
                     f"run folder {self.folder} is in use by another process; expected it free. "
                     "Wait for that process, or work in another folder."
@@ -90,25 +108,67 @@ class Run:
             yield
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file; MissingStep names the verb that makes it."""
+        """The bytes of a file; MissingStep names the verb that makes it, BadFile says why it cannot be read."""
         try:
             return self.path(name).read_bytes()
         except FileNotFoundError:
-            verb = MAKES[name]
             raise MissingStep(
-                f"run {self.folder} has no {name} yet; expected the result of `{verb}`. "
-                f"Do that first:  unfeature {verb} {self.folder}"
+                f"run {self.folder} has no {name} yet; expected the result of `{MAKES[name]}`. "
+                f"Do that first:  {self._maker(name)}"
             ) from None
+        except OSError as error:
+            raise BadFile(
+                f"cannot read {self.path(name)}: {error.strerror}. Check the folder's permissions, or name another."
+            ) from error
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object; BadFile where the file is something else."""
         return parse_json(self.path(name), self.read(name))
 
+    def read_as(self, name: str, kind: type[Saved]) -> Saved:
+        """The saved dataclass in a JSON file; BadFile where a part is missing or of another type."""
+        with self.making_sense(name):
+            return TypeAdapter(kind).validate_python(self.read_json(name))
+
+    def read_tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and facts of a safetensors file; BadCheckpoint names the verb that makes it anew."""
+        from unfeature.generators.loading import read_safetensors
+
+        data = self.read(name)
+        try:
+            return read_safetensors(str(self.path(name)), data)
+        except BadCheckpoint as error:
+            raise BadCheckpoint(f"{error} Or delete it and make it anew:  {self._maker(name)}") from error
+
+    @contextmanager
+    def making_sense(self, name: str) -> Iterator[None]:
+        """What goes wrong inside is the fault of that file's content: BadFile naming part, remedy and command."""
+        try:
+            yield
+        except UnfeatureError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise BadFile(
+                f"{self.path(name)} is not what `{MAKES[name]}` writes ({_told(error)}); it was damaged or edited. "
+                f"Restore it, or delete it and make it anew:  {self._maker(name)}"
+            ) from error
+
+    def _maker(self, name: str) -> str:
+        """The command that makes a file."""
+        verb = MAKES[name]
+        return f"unfeature {verb} {shlex.quote(str(self.folder))} {NEEDS.get(verb, '')}".rstrip()
+
     def write(self, name: str, data: bytes) -> Path:
-        """Write a file; one that is there and differs goes to history/ first."""
-        if self.has(name) and self.path(name).read_bytes() != data:
-            self.retire(name)
-        write_atomic(self.path(name), data)
+        """Write a file; one that is there and differs is kept in history/."""
+        before, kept = self.read(name) if self.has(name) else data, self._history(name)
+        if before != data:
+            write_atomic(kept, before)
+        try:
+            write_atomic(self.path(name), data)
+        except UnfeatureError:
+            if before != data:
+                kept.unlink(missing_ok=True)
+            raise
         return self.path(name)
 
     def write_json(self, name: str, value: object) -> Path:
@@ -117,11 +177,21 @@ class Run:
 
     def retire(self, name: str) -> None:
         """Move a file to history/NAME-1, -2...: nothing is lost."""
-        source = self.path(name)
-        history = self.path("history")
-        history.mkdir(exist_ok=True)
-        number = 1 + sum(1 for _ in history.glob(f"{source.stem}-*{source.suffix}"))
-        source.rename(history / f"{source.stem}-{number}{source.suffix}")
+        write_atomic(self._history(name), self.read(name))
+        self.path(name).unlink()
+
+    def _history(self, name: str) -> Path:
+        """The first free one of history/NAME-1, -2..."""
+        names = (self.folder / "history" / f"{Path(name).stem}-{i}{Path(name).suffix}" for i in itertools.count(1))
+        return next(path for path in names if not path.exists())
+
+
+def _told(error: Exception) -> str:
+    """The first thing wrong, in a few words."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def parse_json(path: Path, data: bytes) -> dict[str, Any]:
@@ -131,7 +201,7 @@ def parse_json(path: Path, data: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise BadFile(f"{path} is not JSON ({error}); it was cut off or edited. Restore it or make it anew.") from error
     if not isinstance(value, dict):
-        raise BadFile(f"{path} holds a JSON {type(value).__name__}; expected an object")
+        raise BadFile(f"{path} holds a JSON {type(value).__name__}; expected an object. Restore it or make it anew.")
     return value
 
 
@@ -145,12 +215,12 @@ class TrainingState:
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The state last saved for exactly this training, or None."""
-        from unfeature.generators.loading import read_safetensors
-
         if not self.run.has(self.NAME):
             return None
-        tensors, facts = read_safetensors(self.NAME, self.run.path(self.NAME).read_bytes())
-        if facts.pop("key") != self.key:
+        tensors, facts = self.run.read_tensors(self.NAME)
+        with self.run.making_sense(self.NAME):
+            key = facts.pop("key")
+        if key != self.key:
             self.run.retire(self.NAME)
             return None
         return tensors, facts

@@ -12,7 +12,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from unfeature import zoo
-from unfeature.errors import BadCheckpoint, BadFile, UnknownName
+from unfeature.errors import BadCheckpoint, BadFile, UnfeatureError, UnknownName
 from unfeature.generators import GENERATORS
 from unfeature.generators.module import ModuleGenerator, check_finite, from_module
 from unfeature.plugins import call_object, is_file_reference
@@ -60,9 +60,18 @@ def _load(name: str) -> Generator:
 
 def _foreign(reference: str) -> Generator:
     made = call_object(reference)
-    if isinstance(made, Generator):
+    try:
+        fits = isinstance(made, Generator)  # looks at every member, and `spec` makes a picture
+    except UnfeatureError:
+        raise
+    except Exception as error:
+        raise BadFile(
+            f'"{reference}()" gave a generator that makes no picture: {type(error).__name__}: {error}. '
+            "Its module is given latents (n, LATENT_DIM) and returns images (n, c, h, w): mend the file."
+        ) from error
+    if fits:
         check_finite(made.spec.name, made.module)
-        return made
+        return made  # type: ignore[no-any-return]
     raise BadFile(
         f'"{reference}()" gave a {type(made).__name__}; expected a Generator. '
         "End your function with:  return unfeature.from_module(NAME, MODULE, LATENT_DIM)"

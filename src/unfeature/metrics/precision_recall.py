@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 
+import joblib
 from prdc import compute_prdc
 from torch import Tensor
 
@@ -62,6 +63,7 @@ def nearest(size: int) -> int:
 
 def _block(real: Tensor, fake: Tensor) -> dict[str, float]:
     """(m, k), (m, k) -> the four figures."""
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints the two sizes
+    # It prints the two sizes; and its eight threads race for the interpreter's warning filters, which can end up empty.
+    with contextlib.redirect_stdout(io.StringIO()), joblib.parallel_config(backend="sequential"):
         figures = compute_prdc(real.numpy(), fake.numpy(), nearest_k=nearest(len(real)))
     return {name: float(figures[name]) for name in FIGURES}

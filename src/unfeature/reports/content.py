@@ -92,11 +92,12 @@ def _tiles(evaluation: Evaluation) -> Iterator[Tile]:
     if before is not None and after is not None:
         wanted = f"before → after; wanted {percent(evaluation.wanted_ratio)}"
         yield Tile("Pictures that show it", f"{percent(before.value)} → {percent(after.value)}", wanted)
-    flips = first(unlearned, "flips_untouched")
+    flips, everybody = first(unlearned, "flips_untouched"), first(unlearned, "flips_never_had")
     if flips is not None:
         noun = class_word(evaluation.extractor)
-        note = f"never had it, yet changed {noun}; up to {percent(FLIPS_KEPT)} is accepted"
-        yield Tile("Other pictures damaged", percent(flips.value), note)
+        note = f"outside the edit's reach, yet changed {noun}; up to {percent(FLIPS_KEPT)} is accepted"
+        reach = f". Of all that never had it: {percent(everybody.value)}" if everybody is not None else ""
+        yield Tile("Other pictures damaged", percent(flips.value), note + reach)
     coverage = first(unlearned, "coverage")
     rows = {row.name: row for row in evaluation.rows}
     usual = first(rows["filter"].scores, "coverage") if "filter" in rows else first(original, "coverage")

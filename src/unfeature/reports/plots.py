@@ -50,9 +50,12 @@ def distribution_svg(evaluation: Evaluation) -> str:
         axes.axvline(cut, color=INK, linewidth=1.2)
         axes.margins(x=0.01)
         axes.set_ylim(0, axes.get_ylim()[1] * 1.12)
+        left, right = axes.get_xlim()
+        roomy = cut < (left + right) / 2  # to the right of the line
         axes.annotate(
-            "feature from here on →", (cut, 1.0), xycoords=("data", "axes fraction"), xytext=(-5, -3),
-            textcoords="offset points", ha="right", va="top", color=INK,
+            "→ feature from here on" if roomy else "feature from here on →", (cut, 1.0),
+            xycoords=("data", "axes fraction"), xytext=(5 if roomy else -5, -3), textcoords="offset points",
+            ha="left" if roomy else "right", va="top", color=INK,
         )  # fmt: skip
         axes.set_xlabel(f"measured on the picture{f', in {unit}' if unit else ''}")
         axes.set_ylabel("pictures per bin, %")

@@ -15,8 +15,6 @@ DRIFT_KEPT = 0.02
 """At most this mean absolute pixel change of untouched pictures, in [0, 1]."""
 COVERAGE_KEPT = 0.5
 """Under this part of the rejection filter's coverage, the generator has collapsed."""
-SLACK = 1.5
-"""The ratio's interval may end this much above the wanted ratio."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,8 @@ def verdict(evaluation: Evaluation) -> Verdict:
 
 
 def reached(ratio: Score, wanted: float) -> bool:
-    """The wanted ratio is met by the point, or by the interval with its slack."""
-    return ratio.value <= wanted or ratio.high <= wanted * SLACK
+    """The share measured is at most the wanted one."""
+    return ratio.value <= wanted
 
 
 def _ratio(evaluation: Evaluation, row: str) -> Score:
@@ -89,7 +87,7 @@ def _damage(evaluation: Evaluation, unlearned: Row) -> str:
         found.append(f"{percent(flips.value)} of them changed {class_word(evaluation.extractor)}")
     if drift is not None and not drift.value <= DRIFT_KEPT:
         found.append(f"their pixels changed by {percent(drift.value)} on average")
-    return f"pictures that never had it were damaged ({', '.join(found)})" if found else ""
+    return f"pictures outside the edit's reach were damaged ({', '.join(found)})" if found else ""
 
 
 def _failure(name: str, change: str, lower: bool, broken: list[str]) -> str:
@@ -116,7 +114,12 @@ def _kept(evaluation: Evaluation, unlearned: Row) -> str:
         detail = f"pixels changed by {percent(drift.value)} on average"
     else:
         return "nothing else was measured"
-    return f"pictures that never had it stayed as they were ({detail})"
+    kept = f"pictures outside the edit's reach stayed as they were ({detail})"
+    everybody = first(unlearned.scores, "flips_never_had")
+    if everybody is None or everybody.value <= FLIPS_KEPT:
+        return kept
+    reach = f"{percent(everybody.value)} of all that never had it changed {class_word(evaluation.extractor)}"
+    return f"{kept}, but the edit reaches far: {reach}"
 
 
 def _shortfall(evaluation: Evaluation) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unfeature import paper
 from unfeature.artifacts import StepRecord
-from unfeature.errors import BadCheckpoint, WrongGenerator
+from unfeature.errors import BadCheckpoint, BadOption, WrongGenerator
 from unfeature.options import UnlearnOptions
 from unfeature.protocols import Checkpoint, Feature, Generator
 from unfeature.seeds import stream
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 PROBE = 500
 """Latents on which the distance to the teacher is watched."""
+
+RETRY = 5
+"""Checks between two tests of the target ratio: a test costs thousands of judged images, a check's distance nothing."""
 
 
 class Distillation:
@@ -67,10 +70,11 @@ class Distillation:
         """The record with distance, ratio and the reason to stop, also kept in `facts`."""
         distance = loop.distance()
         close, ratio, below = distance <= self.options.tolerance, None, self.stop is None
-        if close and self.stop is not None:
+        if close and self.stop is not None and facts["step"] >= facts["test_from"]:
             verdict = self.stop.test(loop.student, self.seed, facts["drawn"], facts["looks"])
             facts["drawn"] += verdict.ratio.n
             facts["looks"], ratio, below = verdict.looks, verdict.ratio, verdict.below
+            facts["test_from"] = facts["step"] + RETRY * self.options.check_every
         if close and below:
             facts["stopped"] = "the stop rule held" if self.stop is not None else "close enough to the teacher"
         elif facts["step"] >= self.options.steps:
@@ -84,7 +88,13 @@ class Distillation:
 def _fabric(options: UnlearnOptions) -> Fabric:
     from lightning_fabric import Fabric
 
-    return Fabric(accelerator=options.device, precision=options.precision)
+    try:
+        return Fabric(accelerator=options.device, precision=options.precision)
+    except Exception as error:  # Lightning has no common class for what a machine lacks
+        raise BadOption(
+            f'device "{options.device}" with precision {options.precision} cannot be used here: {error} '
+            "Name another:  --device cpu"
+        ) from error
 
 
 class _Loop:
@@ -168,7 +178,7 @@ class _Loop:
         """Facts of the saved state, put back; or those of the start."""
         saved = checkpoint.load() if checkpoint is not None else None
         if saved is None:
-            return {"step": 0, "looks": 0, "drawn": 0, "stopped": "", "records": []}
+            return {"step": 0, "looks": 0, "drawn": 0, "test_from": 0, "stopped": "", "records": []}
         tensors, facts = saved
         own = self.student.module.state_dict()
         self.student.module.load_state_dict({key: tensors[f"module.{key}"] for key in own})

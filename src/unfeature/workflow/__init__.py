@@ -3,9 +3,21 @@
 The faces (command line, page) call these and nothing deeper.
 """
 
-from unfeature.workflow.marking import find, mark, sample
+from unfeature.workflow.marking import find, mark, sample, versions
 from unfeature.workflow.proving import evaluate, report
 from unfeature.workflow.training import preview, unlearn, wanted_ratio
 from unfeature.workflow.whole import read_options, run
 
-__all__ = ["evaluate", "find", "mark", "preview", "read_options", "report", "run", "sample", "unlearn", "wanted_ratio"]
+__all__ = [
+    "evaluate",
+    "find",
+    "mark",
+    "preview",
+    "read_options",
+    "report",
+    "run",
+    "sample",
+    "unlearn",
+    "versions",
+    "wanted_ratio",
+]

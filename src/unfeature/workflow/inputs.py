@@ -2,55 +2,137 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from unfeature.artifacts import Feedback, GeneratorSpec
-from unfeature.errors import MissingStep, WrongGenerator
+import torch
+
+from unfeature.artifacts import Artifact, Feedback, Gallery, GeneratorSpec, Preview, content_id
+from unfeature.errors import MissingStep, ShapeError, WrongGenerator
 from unfeature.features import load_feature
-from unfeature.generators.loading import fill, load_generator, read_safetensors
-from unfeature.judging import load_judge
-from unfeature.protocols import Feature, Generator, Judge
+from unfeature.generators.loading import fill, load_generator
+from unfeature.judging import load_extractor, load_judge
+from unfeature.protocols import Extractor, Feature, Generator, Judge
 from unfeature.store import Run, TrainingState
 
 
-def the_generator(run: Run) -> tuple[Generator, dict[str, Any]]:
+@dataclass(frozen=True)
+class About(Artifact):
+    """run.json: which generator, which seed, how the gallery was drawn."""
+
+    generator: str
+    """As it was named on the command line."""
+    weights: str | None
+    spec: GeneratorSpec
+    seed: int
+    sample: dict[str, Any]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Request(Artifact):
+    """request.json: what is to be unlearned, who marked it, who decides."""
+
+    feature: str
+    by: str
+    judge: str
+    """Empty where nobody decides."""
+    cut: float | None
+    share: float
+    per_side: int
+    wanted_ratio: float
+
+
+@dataclass(frozen=True)
+class Teachers(Artifact):
+    """preview.json: the feature's own teacher first, then those it was compared with."""
+
+    previews: tuple[Preview, ...]
+    feature: dict[str, Any]
+    """Facts of the feature they were measured for."""
+
+
+def the_generator(run: Run) -> tuple[Generator, About]:
     """The run's generator and run.json; WrongGenerator where the file it came from has changed since."""
-    about = run.read_json("run.json")
-    generator = load_generator(about["generator"], about["weights"])
-    expected = GeneratorSpec.from_json(about["spec"]).id
-    if generator.spec.id != expected:
-        raise WrongGenerator("run", expected, generator.spec.id)
+    about = run.read_as("run.json", About)
+    generator = load_generator(about.generator, about.weights)
+    if generator.spec.id != about.spec.id:
+        raise WrongGenerator("run", about.spec.id, generator.spec.id)
     return generator, about
+
+
+def the_gallery(run: Run, generator: Generator) -> Gallery:
+    """The run's gallery; WrongGenerator where its pictures are another's."""
+    gallery = run.read_as("gallery.json", Gallery)
+    if gallery.generator != generator.spec.id:
+        raise WrongGenerator("gallery", gallery.generator, generator.spec.id)
+    return gallery
 
 
 def the_judge(run: Run, generator: Generator, seed: int) -> Judge | None:
     """Who decides in this run; None where only a file of marks was given."""
-    request = run.read_json("request.json")
-    if not request["judge"]:
-        return None
-    return load_judge(request["judge"], generator, seed, request["share"], request["cut"])
+    request = run.read_as("request.json", Request)
+    return load_judge(request.judge, generator, seed, request.share, request.cut) if request.judge else None
 
 
-def the_feature(run: Run) -> tuple[Feature, dict[str, Any]]:
-    """The run's feature and the facts beside it; MissingStep where the marks have changed since."""
-    tensors, facts = read_safetensors("feature.safetensors", run.read("feature.safetensors"))
-    if facts["feedback"] != Feedback.from_json(run.read_json("feedback.json")).id:
+def the_extractor(reference: str, generator: Generator) -> Extractor:
+    """A shipped extractor by name or what FILE.py:FUNCTION returns; ShapeError where the pictures do not fit it."""
+    extractor, shape = load_extractor(reference), generator.spec.image_shape
+    try:
+        images = torch.zeros(2, *shape)
+        with torch.no_grad():
+            found = tuple(extractor.embed(images).shape), tuple(extractor.logits(images).shape)
+        fits = all(len(rows) == 2 and rows[0] == 2 for rows in found) and bool(extractor.name + extractor.hash)
+        problem = "" if fits else f"2 pictures gave features and class scores of shapes {found[0]} and {found[1]}"
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}".partition("\n")[0]
+    if problem:
+        raise ShapeError(
+            f'extractor "{reference}" cannot look at pictures of {"x".join(map(str, shape))} ({problem}); expected an '
+            "object with name, hash, embed (n, k) and logits (n, classes). Name one that fits to `preview` and "
+            "`evaluate`:  --extractor FILE.py:FUNCTION"
+        )
+    return extractor
+
+
+def the_feature(run: Run, generator: Generator) -> tuple[Feature, dict[str, Any]]:
+    """The run's feature and the facts beside it; MissingStep where the marks have changed since, WrongGenerator."""
+    tensors, facts = run.read_tensors("feature.safetensors")
+    with run.making_sense("feature.safetensors"):
+        found_from, feature = facts["feedback"], load_feature(tensors, facts)
+    if found_from != run.read_as("feedback.json", Feedback).id:
         raise MissingStep(
             f"the feature in {run.folder} was found from other marks than those there now; expected the same. "
             f"Find it again:  unfeature find {run.folder}"
         )
-    return load_feature(tensors, facts), facts
+    if feature.generator != generator.spec.id:
+        raise WrongGenerator("feature", feature.generator, generator.spec.id)
+    return feature, facts
+
+
+def the_teacher(run: Run) -> tuple[Preview, dict[str, Any]]:
+    """The teacher's numbers last measured, and the facts of the feature they are for."""
+    teachers = run.read_as("preview.json", Teachers)
+    with run.making_sense("preview.json"):
+        return teachers.previews[0], teachers.feature
 
 
 def the_unlearned(run: Run, generator: Generator) -> tuple[Generator, dict[str, Any]]:
-    """The trained copy and its training's facts; MissingStep where the feature has changed since."""
-    tensors, facts = read_safetensors("unlearned.safetensors", run.read("unlearned.safetensors"))
-    _, training = read_safetensors(TrainingState.NAME, run.path(TrainingState.NAME).read_bytes())
-    if training["key"] != facts["training"]:
+    """The trained copy and its training's facts; MissingStep where feature or training has changed since."""
+    name = "unlearned.safetensors"
+    tensors, facts = run.read_tensors(name)
+    _, training = run.read_tensors(TrainingState.NAME)
+    _, feature = the_feature(run, generator)
+    with run.making_sense(name):
+        trained_for, options, key = facts["feature"], facts["options"], facts["training"]
+    with run.making_sense(TrainingState.NAME):
+        finished = training["key"] == key and {"records", "step", "stopped"} <= training.keys()
+    if trained_for != content_id(feature) or not finished:
+        why = "has begun anew and is not finished" if not finished else "was for another feature than the one there now"
         raise MissingStep(
-            f"training in {run.folder} has begun anew and is not finished; expected it done. "
+            f"training in {run.folder} {why}; expected it done for this feature. "
             f"Finish it:  unfeature unlearn {run.folder}"
         )
     student = generator.copy()
-    fill(student.module, tensors, "unlearned.safetensors")
-    return student, training | {"options": facts["options"]}
+    fill(student.module, tensors, str(run.path(name)))
+    return student, training | {"options": options}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shlex
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.errors import WrongGenerator
+from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
 from unfeature.features import FINDERS
 from unfeature.generators.loading import load_generator, to_safetensors
 from unfeature.images import grid, png, to_pixels
@@ -19,7 +21,7 @@ from unfeature.protocols import Feature, Finder
 from unfeature.seeds import stream
 from unfeature.store import Run
 from unfeature.tables import resolve
-from unfeature.workflow.inputs import the_generator
+from unfeature.workflow.inputs import About, Request, the_gallery, the_generator
 
 SHEET = 400
 """Pictures on the gallery's contact sheet."""
@@ -45,15 +47,26 @@ def sample(
     seeds = stream("gallery", options.seed, 0, options.count)
     gallery = Gallery(source.spec.id, tuple(seeds.tolist()))
     _, images = next(batches(source, seeds[:SHEET]))
+    _check_values(images, generator)
     sheet = png(grid(to_pixels(images), columns=20), zoom=enlarge(images.shape[-1]))
-    with run.held():
-        about = {"generator": generator, "weights": weights, "spec": source.spec.to_json(), "seed": options.seed}
-        run.write_json("run.json", about | {"sample": options.model_dump(), "versions": versions()})
+    with run.held(new=True):
+        about = About(generator, weights, source.spec, options.seed, options.model_dump(), versions())
+        run.write_json("run.json", about.to_json())
         run.write_json("gallery.json", gallery.to_json())
         run.write("gallery.png", sheet)
         form = "seed,mark\n" + "".join(f"{seed},\n" for seed in gallery.seeds)
         run.write("gallery.csv", form.encode())
     return gallery
+
+
+def _check_values(images: Tensor, generator: str) -> None:
+    """BadFile for pictures (n, c, h, w) that are not in [0, 1]."""
+    low, high = float(images.min()), float(images.max())  # NaN if any is
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise BadFile(
+            f'generator "{generator}" makes pixel values from {low:.3g} to {high:.3g}; expected 0 to 1. '
+            "Rescale them in its code, for instance with `(images + 1) / 2`."
+        )
 
 
 def enlarge(width: int) -> int:
@@ -71,24 +84,23 @@ def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None 
     run = Run(Path(folder))
     with run.held():
         generator, about = the_generator(run)
-        gallery = Gallery.from_json(run.read_json("gallery.json"))
+        gallery = the_gallery(run, generator)
         decides = judge or ("" if is_marks_file(by) else by)
         cut = None
         if is_marks_file(by):
             feedback = marks_from_file(Path(by), gallery, feature)
             if decides:
-                cut = getattr(load_judge(decides, generator, about["seed"], options.share), "cut", None)
+                cut = getattr(load_judge(decides, generator, about.seed, options.share), "cut", None)
         else:
-            marking = load_judge(by, generator, about["seed"], options.share)
+            marking = load_judge(by, generator, about.seed, options.share)
             feedback = marks_by_judge(marking, by, generator, gallery, feature, options)
-            deciding = marking if decides == by else load_judge(decides, generator, about["seed"], options.share)
+            deciding = marking if decides == by else load_judge(decides, generator, about.seed, options.share)
             cut = getattr(deciding, "cut", None)
         if feedback.generator != gallery.generator:
             raise WrongGenerator("feedback", feedback.generator, gallery.generator)
         run.write_json("feedback.json", feedback.to_json())
-        run.write_json(
-            "request.json", {"feature": feature, "judge": decides, "cut": cut, "by": by} | options.model_dump()
-        )
+        request = Request(feature, by, decides, cut, options.share, options.per_side, options.wanted_ratio)
+        run.write_json("request.json", request.to_json())
     return feedback
 
 
@@ -98,9 +110,12 @@ def find(folder: str | Path, options: FindOptions | None = None) -> Feature:
     run = Run(Path(folder))
     with run.held():
         generator, _ = the_generator(run)
-        feedback = Feedback.from_json(run.read_json("feedback.json"))
+        feedback = run.read_as("feedback.json", Feedback)
+        if not feedback.positives or not feedback.negatives:
+            sides = len(feedback.positives), len(feedback.negatives)
+            raise NotEnoughFeedback(feedback.feature, *sides, shlex.quote(str(run.folder)))
         finder: Finder = resolve("finder", FINDERS, options.finder)(options)
-        feature = finder.find(generator, Gallery.from_json(run.read_json("gallery.json")), feedback)
+        feature = finder.find(generator, the_gallery(run, generator), feedback)
         tensors, facts = feature.state()
         facts |= {"feedback": feedback.id, "options": options.model_dump()}
         run.write("feature.safetensors", to_safetensors(tensors, facts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unfeature import evaluation as evidence
-from unfeature.artifacts import Evaluation, Preview, StepRecord
+from unfeature.artifacts import Evaluation, Feedback, StepRecord
 from unfeature.errors import MissingStep
 from unfeature.images import to_pixels
-from unfeature.judging import BATCH, batches, load_extractor
+from unfeature.judging import BATCH, batches
 from unfeature.options import EvaluateOptions
+from unfeature.protocols import Generator
 from unfeature.seeds import stream
-from unfeature.store import Run
-from unfeature.workflow.inputs import the_feature, the_generator, the_judge, the_unlearned
+from unfeature.store import Run, TrainingState
+from unfeature.workflow.inputs import (
+    Request,
+    the_extractor,
+    the_feature,
+    the_generator,
+    the_judge,
+    the_teacher,
+    the_unlearned,
+)
 from unfeature.workflow.marking import versions
 
 if TYPE_CHECKING:
@@ -36,39 +46,40 @@ def evaluate(
     run = Run(Path(folder))
     with run.held():
         generator, about = the_generator(run)
-        feature, facts = the_feature(run)
+        feature, facts = the_feature(run, generator)
         student, _ = the_unlearned(run, generator)
-        request, judge = run.read_json("request.json"), the_judge(run, generator, about["seed"])
+        request, judge = run.read_as("request.json", Request), the_judge(run, generator, about.seed)
         if judge is None:
+            named = f"{run.folder} {shlex.quote(request.feature)}"
             raise MissingStep(
                 f"nobody judges run {run.folder}; expected a measurement or a function that decides whether a picture "
-                f"shows the feature. Name one:  unfeature mark {run.folder} {request['feature']} --by {request['by']} "
+                f"shows the feature. Name one:  unfeature mark {named} --by {request.by} "
                 "--judge FILE.py:FUNCTION"
             )
-        extractor = load_extractor(options.extractor)
-        evaluator = evidence.Evaluator(judge, extractor, options.count, about["seed"], on_batch)
+        extractor = the_extractor(options.extractor, generator)
+        evaluator = evidence.Evaluator(judge, extractor, options.count, about.seed, on_batch)
         rows = evidence.Rows(evaluator.reference(generator))
         evaluator.rejection_filter(generator, rows)
         collateral = evaluator.paired(generator, student, feature, rows)
         table = rows.finish(judge)
-        feedback = run.read_json("feedback.json")
+        feedback = run.read_as("feedback.json", Feedback)
         result = Evaluation(
-            feature=request["feature"],
+            feature=request.feature,
             generator=generator.spec,
             result=student.spec,
-            judge={**judge.about, "guided_by": feedback["source"]},
+            judge={**judge.about, "guided_by": feedback.source},
             extractor={"name": extractor.name, "sha256": extractor.hash},
             n=options.count,
             seeds=evaluator.seeds,
-            wanted_ratio=request["wanted_ratio"],
+            wanted_ratio=request.wanted_ratio,
             rows=table,
             floor=evidence.floor(table),
             collateral=collateral,
             options={
                 "find": facts["options"],
                 "evaluate": options.model_dump(),
-                "mark": request,
-                "sample": about["sample"],
+                "mark": request.to_json(),
+                "sample": about.sample,
             },
             versions=versions(),
         )
@@ -83,19 +94,26 @@ def report(folder: str | Path) -> list[Path]:
     run = Run(Path(folder))
     with run.held():
         generator, about = the_generator(run)
-        result = Evaluation.from_json(run.read_json("evaluation.json"))
-        _, training = the_unlearned(run, generator)
-        log = [StepRecord.from_json(record) for record in training["records"]]
-        teacher = Preview.from_json(run.read_json("preview.json")["previews"][0])
-        feedback = run.read_json("feedback.json")
-        counts = {side: len(feedback[side]) for side in ("positives", "negatives", "unsure")}
+        result = run.read_as("evaluation.json", Evaluation)
+        student, training = the_unlearned(run, generator)
+        request = run.read_as("request.json", Request)
+        if result.result.id != student.spec.id or result.options.get("mark") != request.to_json():
+            raise MissingStep(
+                f"the evaluation in {run.folder} is of another training or request than those there now; expected the "
+                f"same. Measure again:  unfeature evaluate {run.folder}"
+            )
+        with run.making_sense(TrainingState.NAME):
+            log = [StepRecord.from_json(record) for record in training["records"]]
+        teacher, _ = the_teacher(run)
+        feedback = run.read_as("feedback.json", Feedback)
+        counts = {side: len(getattr(feedback, side)) for side in ("positives", "negatives", "unsure")}
         facts: dict[str, Any] = {
             "command": f"unfeature report {run.folder}",
-            "feedback": {**counts, "source": feedback["source"]},
+            "feedback": {**counts, "source": feedback.source},
             "steps": f"{training['step']}; {training['stopped']}",
             "unlearn options": training["options"],
         }
-        pictures = _pictures(run, result, about["seed"])
+        pictures = _pictures(run, student, about.seed)
         given = (result, teacher, log, pictures, facts)
         plain = {"verdict": vars(verdict(result)), "evaluation": result.to_json(), "preview": teacher.to_json()}
         plain |= {"log": training["records"], "facts": facts}
@@ -106,13 +124,12 @@ def report(folder: str | Path) -> list[Path]:
         ]
 
 
-def _pictures(run: Run, result: Evaluation, seed: int) -> Pictures:
+def _pictures(run: Run, student: Generator, seed: int) -> Pictures:
     """The first pictures of the evaluation that showed the feature, and the first that were never touched."""
     from unfeature.reports import Pictures
 
     generator, _ = the_generator(run)
-    student, _ = the_unlearned(run, generator)
-    feature, _ = the_feature(run)
+    feature, _ = the_feature(run, generator)
     judge = the_judge(run, generator, seed)
     assert judge is not None, "an evaluation exists, so somebody judged"
     latents, before = next(batches(generator, stream("evaluate", seed, 0, BATCH)))

@@ -6,18 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unfeature import teacher as teachers
-from unfeature.artifacts import Preview, StepRecord
+from unfeature.artifacts import Preview, StepRecord, content_id
 from unfeature.errors import BadOption
 from unfeature.generators.loading import checkpoint_bytes
 from unfeature.images import grid, png
-from unfeature.judging import load_extractor
 from unfeature.options import PreviewOptions, UnlearnOptions
 from unfeature.protocols import Feature, Generator
 from unfeature.store import Run, TrainingState
 from unfeature.tables import resolve
 from unfeature.unlearners import UNLEARNERS
 from unfeature.unlearners.stopping import SequentialWilson
-from unfeature.workflow.inputs import the_feature, the_generator, the_judge
+from unfeature.workflow.inputs import (
+    Request,
+    Teachers,
+    the_extractor,
+    the_feature,
+    the_generator,
+    the_judge,
+    the_teacher,
+)
 from unfeature.workflow.marking import enlarge
 
 RATIO_SLACK = 0.003
@@ -33,14 +40,14 @@ def preview(folder: str | Path, options: PreviewOptions | None = None) -> list[P
     run = Run(Path(folder))
     with run.held():
         generator, about = the_generator(run)
-        feature, facts = the_feature(run)
-        judge, extractor = the_judge(run, generator, about["seed"]), load_extractor(options.extractor)
-        drawn = teachers.draw(generator, judge, extractor, options.count, about["seed"])
+        feature, facts = the_feature(run, generator)
+        judge, extractor = the_judge(run, generator, about.seed), the_extractor(options.extractor, generator)
+        drawn = teachers.draw(generator, judge, extractor, options.count, about.seed)
         compared = [feature, *_variants(feature, options)]
         told = [teachers.measure(generator, t, drawn, judge, extractor, facts["name"]) for t in compared]
         pictures = teachers.pairs(generator, feature, drawn)
         run.write("preview.png", png(grid(pictures, columns=8), zoom=enlarge(pictures.shape[2])))
-        run.write_json("preview.json", {"previews": [p.to_json() for p in told], "feature": facts})
+        run.write_json("preview.json", Teachers(tuple(told), facts).to_json())
     return told
 
 
@@ -68,29 +75,30 @@ def unlearn(
     """
     options = options or UnlearnOptions()
     run = Run(Path(folder))
-    if not run.has("preview.json") or run.read_json("preview.json")["feature"] != the_feature(run)[1]:
+    if not run.has("preview.json") or the_teacher(run)[1] != the_feature(run, the_generator(run)[0])[1]:
         preview(folder)
     with run.held():
         generator, about = the_generator(run)
-        feature, facts = the_feature(run)
-        teacher = Preview.from_json(run.read_json("preview.json")["previews"][0])
+        feature, facts = the_feature(run, generator)
+        teacher, _ = the_teacher(run)
         wanted = wanted_ratio(folder)
         on_preview(teacher, wanted)
-        judge = the_judge(run, generator, about["seed"])
+        judge = the_judge(run, generator, about.seed)
         stop = None
         if judge is not None and teacher.ratio is not None:
             reachable = teacher.ratio.value <= wanted
             stop = SequentialWilson(judge, wanted if reachable else teacher.ratio.value + RATIO_SLACK)
-        made_from = {"feature": facts, "options": options.model_dump(), "seed": about["seed"]}
+        made_from = {"feature": facts, "options": options.model_dump(), "seed": about.seed}
         made_from |= {"generator": generator.spec.id, "goal": stop.goal if stop else None}
         state = TrainingState(run, made_from)
         made = resolve("unlearner", UNLEARNERS, options.unlearner)
-        student: Generator = made(options, seed=about["seed"], checkpoint=state, stop=stop).unlearn(
+        student: Generator = made(options, seed=about.seed, checkpoint=state, stop=stop).unlearn(
             generator, feature, on_step=on_step
         )
         removed = {
             "unlearned": facts["name"],
             "from": generator.spec.id,
+            "feature": content_id(facts),
             "training": state.key,
             "options": options.model_dump(),
         }
@@ -100,4 +108,4 @@ def unlearn(
 
 def wanted_ratio(folder: str | Path) -> float:
     """The target ratio that this run's request counts as removed."""
-    return float(Run(Path(folder)).read_json("request.json")["wanted_ratio"])
+    return Run(Path(folder)).read_as("request.json", Request).wanted_ratio

@@ -27,7 +27,8 @@ def read_options(path: str | Path | None = None, base: str = "") -> RunOptions:
         except UnicodeDecodeError as error:
             raise BadFile(f"{path} is not text in UTF-8: {error.reason}. Save it again as UTF-8.") from error
         for key, value in _toml(str(path), text).items():
-            values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
+            below = values.get(key)
+            values[key] = {**below, **value} if isinstance(value, dict) and isinstance(below, dict) else value
     return RunOptions.parse(values)
 
 

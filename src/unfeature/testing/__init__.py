@@ -1,0 +1,27 @@
+"""For everybody who adds a generator, finder, unlearner, metric or judge: a tiny world to try it in, and its checks."""
+
+from __future__ import annotations
+
+from unfeature.testing.checks import (
+    check_feature,
+    check_finder,
+    check_generator,
+    check_judge,
+    check_metric,
+    check_unlearner,
+)
+from unfeature.testing.tiny import TinyExtractor, TinyGenerator, TinyJudge, TinySize, tiny_marks
+
+__all__ = [
+    "TinyExtractor",
+    "TinyGenerator",
+    "TinyJudge",
+    "TinySize",
+    "check_feature",
+    "check_finder",
+    "check_generator",
+    "check_judge",
+    "check_metric",
+    "check_unlearner",
+    "tiny_marks",
+]

@@ -1,0 +1,144 @@
+"""The command line: fast to start, every command explains itself, says what it wrote and what comes next."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+from unfeature import __version__
+from unfeature.cli import COMMANDS
+from unfeature.options import RunOptions
+from unfeature.workflow import read_options
+
+KINDS = ("generators", "families", "measurements", "finders", "unlearners", "metrics", "extractors", "presets")
+UNFEATURE = [sys.executable, "-c", "from unfeature.cli import main; main()"]
+
+
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_an_example(name: str, command: Command) -> None:
+    said = command(name, "--help")
+    assert said.code == 0
+    assert "Example" in said.out
+    assert f"unfeature {name}" in said.out
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "list"])
+def test_the_example_of_a_command_would_be_accepted(name: str) -> None:
+    from unfeature.cli import app
+
+    for line in COMMANDS[name].splitlines():
+        if "Example" in line:
+            words = line.split(":  unfeature ")[1].split(" (")[0].split()
+            chosen, bound, *_ = app.parse_args(words, exit_on_error=False, print_error=False)
+            assert bound.arguments
+            assert chosen.__name__ == f"{name}_"
+
+
+def test_help_is_instant() -> None:
+    spent = []
+    for _ in range(5):
+        before = _children()
+        subprocess.run([*UNFEATURE, "--help"], check=True, capture_output=True)
+        spent.append(_children() - before)
+    assert min(spent) <= 0.3, spent
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
+def test_the_front_door_imports_neither_torch_nor_the_options(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom unfeature.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        "print('LOADED', sorted({'torch', 'pydantic', 'numpy', 'unfeature.options'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+@pytest.mark.parametrize("arguments", [["sample", "--help"], ["unlearn", "--help"], ["run", "--help"]])
+def test_help_of_a_command_imports_no_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom unfeature.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\nprint('LOADED', 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "LOADED False"
+
+
+def test_version(command: Command) -> None:
+    assert command("--version").out.strip() == __version__
+
+
+def test_the_list_names_every_kind(command: Command) -> None:
+    said = command("list")
+    assert said.code == 0
+    for kind in KINDS:
+        assert f"{kind}:" in said.out
+        alone = command("list", kind)
+        assert alone.code == 0
+        assert alone.out.startswith(f"{kind}:")
+        assert len(alone.out.splitlines()) >= 3
+    assert "mnist-gan" in said.out
+    assert "unfeature demo" in said.out
+
+
+def test_dry_run_prints_every_option(tmp_path: Path, command: Command) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text("generator = 'mnist-gan'\n[unlearn]\nsteps = 7\n")
+    said = command("run", file, tmp_path / "run", "--preset", "demo", "--dry-run")
+    assert said.code == 0
+    resolved = json.loads(said.out)
+    assert RunOptions.parse(resolved).model_dump(mode="json") == resolved
+    assert resolved["generator"] == "mnist-gan"
+    assert resolved["unlearn"]["steps"] == 7
+    assert resolved["find"]["margin"] == read_options(base="demo").find.margin
+    assert not (tmp_path / "run").exists()
+
+
+def test_flags_go_over_the_preset(tiny_run: Path, command: Command) -> None:
+    margin = read_options(base="demo").find.margin
+    assert margin > 0
+    assert f"margin {margin:.3f}" in command("find", tiny_run, "--preset", "demo").out
+    assert "margin 0.750" in command("find", tiny_run, "--preset", "demo", "--margin", "0.75").out
+    assert "margin 0.000" in command("find", tiny_run, "--preset", "paper").out
+
+
+def test_run_does_everything_and_names_the_report(tiny_run: Path, tmp_path: Path, command: Command) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text(
+        "feature = 'slanted strokes'\nmarks = 'slant'\n[sample]\ncount = 400\n[mark]\nper_side = 30\n"
+        "[find]\nmargin = 0.25\n[preview]\ncount = 300\n[unlearn]\nsteps = 40\ncheck_every = 10\n"
+        "[evaluate]\ncount = 300\n"
+    )
+    said = command("run", file, tiny_run)
+    assert said.code == 0
+    assert "teacher, before any training:" in said.out
+    assert "Slanted strokes:" in said.out  # the verdict
+    for name in ("report.html", "report.md", "report.json", "unlearned.safetensors"):
+        assert str(tiny_run / name) in said.out
+
+
+def test_preview_compares_and_says_how_to_choose(tiny_run: Path, command: Command) -> None:
+    said = command("preview", tiny_run, "--count", "50", "--margins", "0", "--margins", "0.5")
+    assert said.code == 0
+    assert "unfeature find RUN --threshold T --margin M" in said.out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion(shell: str, tmp_path: Path) -> None:
+    script = tmp_path / "completion"
+    arguments = ["--install-completion", "--shell", shell, "--output", str(script)]
+    home = {**os.environ, "HOME": str(tmp_path)}
+    subprocess.run([*UNFEATURE, *arguments], check=True, env=home, capture_output=True)
+    assert all(name in script.read_text() for name in COMMANDS)

@@ -1,0 +1,93 @@
+"""One schema for flags, TOML and docs: nothing unknown, nothing undescribed, all problems at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from pydantic import BaseModel
+
+from unfeature import options
+from unfeature.errors import BadOption, UnknownName
+from unfeature.options import FindOptions, Options, RunOptions, UnlearnOptions
+from unfeature.presets import preset, presets
+
+MODELS = [
+    kind
+    for kind in vars(options).values()
+    if isinstance(kind, type) and issubclass(kind, Options) and kind is not Options
+]
+
+
+def test_no_torch_is_imported() -> None:
+    code = "import sys, unfeature.options; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_field_has_a_description_and_a_default(model: type[Options]) -> None:
+    model()
+    for name, field in model.model_fields.items():
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            assert field.description, f"{model.__name__}.{name}"
+            assert field.description.endswith("."), f"{model.__name__}.{name}"
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_parse_and_say_nothing_unknown(name: str) -> None:
+    text = preset(name)
+    parsed = RunOptions.parse(tomllib.loads(text))
+    assert RunOptions.parse(parsed.model_dump()) == parsed
+    assert text.startswith("# ")
+
+
+def test_an_unknown_preset_comes_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match=r'unknown preset "papre"; .* Did you mean "paper"?'):
+        preset("papre")
+
+
+def test_the_papers_preset_is_the_papers_method() -> None:
+    paper = RunOptions.parse(tomllib.loads(preset("paper")))
+    assert (paper.find.finder, paper.unlearn.unlearner, paper.find.margin) == ("linear", "distillation", 0.0)
+    assert paper.unlearn.alpha > 0 and paper.unlearn.perceptual > 0
+
+
+def test_an_unknown_option_comes_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match=r'unknown option "learning_rat"; .* Did you mean "learning_rate"?'):
+        UnlearnOptions.parse({"learning_rat": 1})
+    with pytest.raises(UnknownName, match=r'unknown option "unlearn.aplha"; .* Did you mean "unlearn.alpha"?'):
+        RunOptions.parse({"unlearn": {"aplha": 1}})
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(BadOption) as raised:
+        RunOptions.parse({"unlearn": {"steps": 0, "alpha": -1}, "find": {"vector": "long"}, "evaluate": {"count": "x"}})
+    for told in (
+        "option unlearn.steps is 0: input should be greater than or equal to 1",
+        "option unlearn.alpha is -1.0",
+        "option find.vector is 'long'",
+        "option evaluate.count is 'x'",
+    ):
+        assert told.replace("-1.0", "-1") in str(raised.value).replace("-1.0", "-1")
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        (FindOptions, {"margin": float("nan")}),
+        (FindOptions, {"threshold": float("inf")}),
+        (FindOptions, {"threshold": "polled"}),
+        (UnlearnOptions, {"learning_rate": 0}),
+        (UnlearnOptions, {"tolerance": float("nan")}),
+    ],
+)
+def test_values_outside_the_range_are_refused(model: type[Options], values: dict[str, object]) -> None:
+    with pytest.raises(BadOption, match=f"option {next(iter(values))}"):
+        model.parse(values)
+
+
+def test_options_are_frozen() -> None:
+    with pytest.raises(ValueError, match=r"frozen"):
+        FindOptions().margin = 1.0  # type: ignore[misc]

@@ -1,0 +1,211 @@
+"""The whole job, verb by verb, through the library and through the command line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import VERBS, Command, contents
+
+from unfeature import load_generator, workflow
+from unfeature.artifacts import Evaluation, Feedback
+from unfeature.errors import MissingStep, WrongGenerator
+from unfeature.generators.loading import read_safetensors, to_safetensors
+from unfeature.options import (
+    EvaluateOptions,
+    FindOptions,
+    MarkOptions,
+    PreviewOptions,
+    RunOptions,
+    SampleOptions,
+    UnlearnOptions,
+)
+from unfeature.seeds import stream
+
+JUDGE = """
+def bright(images):
+    return (images.mean(dim=(1, 2, 3)) > 0.14).float()
+"""
+GENERATOR = """
+import unfeature
+
+def load():
+    shipped = unfeature.load_generator("mnist-vae")
+    return unfeature.from_module("mine", shipped.module, shipped.spec.latent_dim)
+"""
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> str:
+    path = tmp_path / "my_judge.py"
+    path.write_text(JUDGE)
+    return f"{path}:bright"
+
+
+def _evaluation(run: Path) -> Evaluation:
+    return Evaluation.from_json(json.loads((run / "evaluation.json").read_text()))
+
+
+def _state(path: Path) -> dict[str, bytes]:
+    tensors, _ = read_safetensors(path.name, path.read_bytes())
+    return {name: value.numpy().tobytes() for name, value in tensors.items()}
+
+
+def test_the_whole_job_leaves_every_file(finished_run: Path) -> None:
+    expected = {"run.json", "gallery.json", "gallery.png", "gallery.csv", "feedback.json", "request.json"}
+    expected |= {"feature.safetensors", "preview.json", "preview.png", "training.safetensors", "unlearned.safetensors"}
+    expected |= {"evaluation.json", "report.html", "report.md", "report.json"}
+    assert set(contents(finished_run)) == expected
+    report = json.loads((finished_run / "report.json").read_text())
+    assert report["verdict"]["status"] in {"removed", "reduced", "failed"}
+    assert report["verdict"]["sentence"] in (finished_run / "report.md").read_text()
+
+
+def test_the_evaluation_has_its_four_rows_on_disjoint_seeds(finished_run: Path, small: RunOptions) -> None:
+    found = _evaluation(finished_run)
+    assert [row.name for row in found.rows] == ["original", "filter", "teacher", "unlearned"]
+    assert all("target_ratio" in row.scores for row in found.rows)
+    used = {purpose: range(first, last + 1) for purpose, (first, last) in found.seeds.items()}
+    assert set(used) == {"reference", "filter", "evaluate"}
+    for purpose, count in {"gallery": 400, "calibrate": 10_000, "preview": 300, "stop": 40 * 6000}.items():
+        seeds = stream(purpose, 0, 0, count)
+        used[purpose] = range(int(seeds[0]), int(seeds[-1]) + 1)
+    trained = stream("train", 0, 0, small.unlearn.steps * small.unlearn.batch)
+    used["train"] = range(int(trained[0]), int(trained[-1]) + 1)
+    ordered = sorted(used.values(), key=lambda seeds: seeds.start)
+    for before, after in itertools.pairwise(ordered):
+        assert before.stop <= after.start, used
+
+
+def test_library_and_command_line_make_the_same_things(finished_run: Path, tmp_path: Path, command: Command) -> None:
+    run = tmp_path / "by hand"
+    for verb, arguments in VERBS.items():
+        said = command(verb, run, *arguments)
+        assert said.code == 0, said.err
+        assert "wrote " in said.out
+        following = list(VERBS)[list(VERBS).index(verb) + 1 :][:1]
+        assert (f"unfeature {following[0]} '{run}'" if following else "report.html") in said.out.splitlines()[-1]
+    one, other = contents(finished_run), contents(run)
+    different = {name for name in one | other if one.get(name) != other.get(name)}
+    assert different <= {"report.html", "report.md", "report.json"}  # they quote the command, which names the folder
+    assert _evaluation(run).id == _evaluation(finished_run).id
+
+
+def test_marking_anew_keeps_the_old_marks_and_asks_to_find_again(tiny_run: Path) -> None:
+    before = (tiny_run / "feedback.json").read_bytes()
+    workflow.mark(tiny_run, "slanted strokes", "slant", MarkOptions(per_side=20))
+    assert (tiny_run / "history" / "feedback-1.json").read_bytes() == before
+    for verb in (workflow.preview, workflow.unlearn, workflow.evaluate):
+        with pytest.raises(MissingStep, match="unfeature find"):
+            verb(tiny_run)
+    workflow.mark(tiny_run, "slanted strokes", "slant", MarkOptions(per_side=10))
+    assert {"feedback-1.json", "feedback-2.json"} <= set(contents(tiny_run / "history"))
+
+
+def test_another_feature_asks_for_training_and_another_request_for_measuring(tiny_run: Path) -> None:
+    workflow.mark(tiny_run, "slanted strokes", "slant", MarkOptions(per_side=30, wanted_ratio=0.5))
+    with pytest.raises(MissingStep, match="unfeature evaluate"):
+        workflow.report(tiny_run)
+    workflow.find(tiny_run, FindOptions(margin=0.5))
+    for verb in (workflow.evaluate, workflow.report):
+        with pytest.raises(MissingStep, match="unfeature unlearn"):
+            verb(tiny_run)
+
+
+def test_finding_the_same_again_changes_nothing(tiny_run: Path, small: RunOptions) -> None:
+    before = contents(tiny_run)
+    workflow.run(tiny_run, small)
+    after = contents(tiny_run)
+    different = {name for name in before | after if before.get(name) != after.get(name)}
+    assert {name for name in different if not name.startswith(("report", "history/report"))} == set()
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "our own json"])
+def test_marks_from_a_file_give_the_feature_of_the_judge(tiny_run: Path, tmp_path: Path, kind: str) -> None:
+    marked = Feedback.from_json(json.loads((tiny_run / "feedback.json").read_text()))
+    path = tmp_path / ("marks.csv" if kind == "csv" else "marks.json")
+    if kind == "csv":
+        lines = [f"{seed},1" for seed in marked.positives] + [f"{seed},0" for seed in marked.negatives]
+        path.write_text("seed,mark\n" + "\n".join([*lines, "399,"]) + "\n")
+    elif kind == "json":
+        path.write_text(json.dumps({"positives": marked.positives, "negatives": marked.negatives}))
+    else:
+        path.write_bytes((tiny_run / "feedback.json").read_bytes())
+    before = _state(tiny_run / "feature.safetensors")
+    again = workflow.mark(tiny_run, "slanted strokes", str(path), judge="slant")
+    assert (again.positives, again.negatives) == (marked.positives, marked.negatives)
+    workflow.find(tiny_run, FindOptions(margin=0.25))
+    assert _state(tiny_run / "feature.safetensors") == before
+
+
+def test_a_generator_and_a_judge_of_ones_own(tmp_path: Path, judge: str) -> None:
+    (tmp_path / "my_generator.py").write_text(GENERATOR)
+    run = tmp_path / "run"
+    options = RunOptions.parse(
+        {
+            "generator": f"{tmp_path / 'my_generator.py'}:load",
+            "feature": "bright",
+            "marks": judge,
+            "sample": {"count": 100},
+            "mark": {"per_side": 10},
+            "preview": {"count": 50},
+            "unlearn": {"steps": 2, "check_every": 1, "batch": 4},
+            "evaluate": {"count": 100},
+        }
+    )
+    paths = workflow.run(run, options)
+    assert [path.name for path in paths] == ["report.html", "report.md", "report.json"]
+    found = _evaluation(run)
+    assert found.generator.name == "mine"
+    assert found.judge["name"] == judge
+    assert found.row("original").distribution is None
+
+
+def test_without_a_judge_all_but_the_proof_works(tiny_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "marks.json"
+    path.write_bytes((tiny_run / "feedback.json").read_bytes())
+    workflow.mark(tiny_run, "slanted strokes", str(path))
+    workflow.find(tiny_run)
+    (teacher,) = workflow.preview(tiny_run, PreviewOptions(count=50))
+    assert teacher.ratio is None
+    assert teacher.rewritten.n == 50
+    workflow.unlearn(tiny_run, UnlearnOptions(steps=2, check_every=1, batch=4))
+    with pytest.raises(MissingStep, match=r"nobody judges.*--judge FILE.py:FUNCTION"):
+        workflow.evaluate(tiny_run, EvaluateOptions(count=100))
+
+
+def test_the_original_is_never_touched_and_the_result_loads_by_path(finished_run: Path) -> None:
+    about = json.loads((finished_run / "run.json").read_text())
+    original, unlearned = load_generator("mnist-vae"), load_generator(str(finished_run / "unlearned.safetensors"))
+    assert original.spec.to_json() == {**about["spec"], "image_shape": tuple(about["spec"]["image_shape"])}
+    assert unlearned.spec.weights == _evaluation(finished_run).result.weights != original.spec.weights
+    latents = unlearned.sample_latents(np.arange(3))
+    with torch.no_grad():
+        assert unlearned.synthesize(latents).shape == (3, 1, 28, 28)
+
+
+def test_a_copy_that_learned_nothing_scores_as_the_original(tiny_run: Path) -> None:
+    path = tiny_run / "unlearned.safetensors"
+    _, facts = read_safetensors(path.name, path.read_bytes())
+    path.write_bytes(to_safetensors(load_generator("mnist-vae").module.state_dict(), facts))
+    found = workflow.evaluate(tiny_run, EvaluateOptions(count=300))
+    assert found.row("unlearned").scores == found.row("original").scores
+    assert found.row("unlearned").distribution == found.row("original").distribution
+
+
+def test_a_run_started_anew_for_another_generator_refuses_the_old_things(tiny_run: Path) -> None:
+    workflow.sample(tiny_run, "mnist-gan", SampleOptions(count=50))
+    for verb in (workflow.find, workflow.preview, workflow.unlearn, workflow.evaluate):
+        with pytest.raises(WrongGenerator, match=r"mnist-vae@.*mnist-gan@"):
+            verb(tiny_run)
+
+
+def test_previews_compare_every_threshold_and_margin(tiny_run: Path) -> None:
+    options = PreviewOptions(count=50, thresholds=(0.0, 0.5), margins=(0.0, 0.25, 0.5))
+    own, *others = workflow.preview(tiny_run, options)
+    assert own.margin == 0.25
+    assert [(t.threshold, t.margin) for t in others] == [(t, m) for t in (0.0, 0.5) for m in (0.0, 0.25, 0.5)]
