@@ -6,6 +6,7 @@ The losses, equations (6) to (9), are `unfeature.paper.losses`; this file is the
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -88,8 +89,12 @@ class Distillation:
 def _fabric(options: UnlearnOptions) -> Fabric:
     from lightning_fabric import Fabric
 
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's; Fabric alone would train each process by itself
+    nodes = int(os.environ.get("WORLD_SIZE", 1)) // here
     try:
-        return Fabric(accelerator=options.device, precision=options.precision)
+        fabric = Fabric(accelerator=options.device, devices=here, num_nodes=nodes, precision=options.precision)
+        fabric.launch()
+        return fabric
     except Exception as error:  # Lightning has no common class for what a machine lacks
         raise BadOption(
             f'device "{options.device}" with precision {options.precision} cannot be used here: {error} '
