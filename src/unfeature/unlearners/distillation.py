@@ -89,8 +89,8 @@ class Distillation:
 def _fabric(options: UnlearnOptions) -> Fabric:
     from lightning_fabric import Fabric
 
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's; Fabric alone would train each process by itself
-    nodes = int(os.environ.get("WORLD_SIZE", 1)) // here
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's; Fabric alone would train each process by itself
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // here
     try:
         fabric = Fabric(accelerator=options.device, devices=here, num_nodes=nodes, precision=options.precision)
         fabric.launch()
