@@ -189,5 +189,7 @@ class _Loop:
         self.student.module.load_state_dict({key: tensors[f"module.{key}"] for key in own})
         for name, parameter in self.parameters.items():
             keys = ("step", "exp_avg", "exp_avg_sq")
-            self.adam.state[parameter] = {key: tensors[f"adam.{name}.{key}"].clone() for key in keys}
+            self.adam.state[parameter] = {
+                key: tensors[f"adam.{name}.{key}"].to(parameter.device, copy=True) for key in keys
+            }
         return facts
