@@ -132,7 +132,7 @@ def test_run_does_everything_and_names_the_report(tiny_run: Path, tmp_path: Path
 def test_preview_compares_and_says_how_to_choose(tiny_run: Path, command: Command) -> None:
     said = command("preview", tiny_run, "--count", "50", "--margins", "0", "--margins", "0.5")
     assert said.code == 0
-    assert "unfeature find RUN --threshold T --margin M" in said.out
+    assert f"unfeature find {tiny_run} --threshold T --margin M" in said.out
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

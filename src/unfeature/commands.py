@@ -125,7 +125,7 @@ def preview_(run: RunFolder, /, *, options: Annotated[PreviewOptions, Flat] = Pr
     with console.working("making the teacher's pictures"):
         previews = workflow.preview(run, options)
         wanted = workflow.wanted_ratio(run)
-    console.previews(previews, wanted)
+    console.previews(previews, wanted, run)
     console.wrote(run, "preview.png", "preview.json")
     console.then("Train the copy:", f"unfeature unlearn {_quoted(run)}")
 
@@ -143,7 +143,7 @@ def unlearn_(
     chosen = _over_preset(options, preset, "unlearn")
     again = f"unfeature unlearn {_quoted(run)}{_flags(options, preset)}"
     with _resumable(again), console.training(chosen.steps) as on_step:
-        workflow.unlearn(run, chosen, console.teacher, on_step)
+        workflow.unlearn(run, chosen, console.teacher(run), on_step)
     console.wrote(run, "unlearned.safetensors")
     console.then("Measure it:", f"unfeature evaluate {_quoted(run)}")
 
@@ -197,7 +197,7 @@ def demo_(run: RunFolder = Path("runs/demo"), /) -> None:
 def _all(run: Path, options: RunOptions, again: str) -> None:
     from unfeature import workflow
 
-    with _resumable(again), console.everything(options.unlearn.steps) as hooks:
+    with _resumable(again), console.everything(run, options.unlearn.steps) as hooks:
         paths = workflow.run(run, options, **hooks)
     console.verdict(json.loads((run / "report.json").read_text(encoding="utf-8"))["verdict"]["sentence"])
     console.wrote(run, *(path.name for path in paths), "unlearned.safetensors")

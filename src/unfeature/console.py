@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -91,11 +93,11 @@ def _steps(progress: Progress, steps: int) -> Callable[[StepRecord], None]:
 
 
 @contextmanager
-def everything(steps: int) -> Iterator[dict[str, Any]]:
+def everything(run: Path, steps: int) -> Iterator[dict[str, Any]]:
     """The hooks of `workflow.run`, all on one display."""
     with _progress() as progress:
         current = progress.add_task("starting", total=None)
-        hooks: dict[str, Any] = {"on_preview": teacher}
+        hooks: dict[str, Any] = {"on_preview": teacher(run)}
         bars: list[Callable[[StepRecord], None]] = []
 
         def on_verb(verb: str) -> None:
@@ -119,40 +121,36 @@ def percent(score: Score | None) -> str:
     return f"{100 * score.value:.2f} % ({100 * score.low:.2f}-{100 * score.high:.2f})"
 
 
-def teacher(preview: Preview, wanted: float) -> None:
-    """The teacher's numbers before training, with a warning where the wanted ratio is out of its reach."""
-    say(
-        f"teacher, before any training: {percent(preview.ratio_before)} -> {percent(preview.ratio)} show it; "
-        f"{percent(preview.rewritten)} of latents rewritten (n = {preview.n:,})"
-    )
-    if preview.ratio is not None and preview.ratio.low > wanted:
-        _out.print(
-            f"warning: the wanted ratio, {100 * wanted:.2f} %, is out of the teacher's reach, and the copy cannot do "
-            "better than its teacher. Try a larger margin:  unfeature preview RUN --margins 0.25 --margins 0.5",
-            style="yellow",
-            markup=False,
+def teacher(run: Path) -> Callable[[Preview, float], None]:
+    """Says the teacher's numbers before training, with a warning where the wanted ratio is out of its reach."""
+
+    def on_preview(preview: Preview, wanted: float) -> None:
+        say(
+            f"teacher, before any training: {percent(preview.ratio_before)} -> {percent(preview.ratio)} show it; "
+            f"{percent(preview.rewritten)} of latents rewritten (n = {preview.n:,})"
         )
+        if preview.ratio is not None and preview.ratio.low > wanted:
+            _out.print(
+                f"warning: the wanted ratio, {100 * wanted:.2f} %, is out of the teacher's reach, and the copy "
+                f"cannot beat it. Try more:  unfeature preview {quote(str(run))} --margins 0.25 --margins 0.5",
+                style="yellow",
+                markup=False,
+            )
+
+    return on_preview
 
 
-def previews(found: Sequence[Preview], wanted: float) -> None:
+def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
     """A table of teachers, the feature's own first."""
-    table = Table(title=f"What the copy would learn from (n = {found[0].n:,}; 95 % intervals)", title_justify="left")
-    for column in (
-        "threshold",
-        "margin",
-        "shows it before",
-        "shows it after",
-        "rewritten",
-        "change on the rest",
-        "flips",
-    ):
+    say(f"What the copy would learn from; of {found[0].n:,} originals {percent(found[0].ratio_before)} show it.")
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for column in ("threshold", "margin", "shows it", "rewritten", "rest: pixels", "rest: flips"):
         table.add_column(column, justify="right")
     for preview in found:
         reached = preview.ratio is not None and preview.ratio.value <= wanted
         table.add_row(
             f"{preview.threshold:.3f}",
             f"{preview.margin:.2f}",
-            percent(preview.ratio_before),
             percent(preview.ratio),
             f"{100 * preview.rewritten.value:.1f} %",
             f"{preview.drift_rest.value:.4f}",
@@ -161,9 +159,10 @@ def previews(found: Sequence[Preview], wanted: float) -> None:
         )
     _out.print(table)
     if len(found) > 1:
-        say("Choose one:  unfeature find RUN --threshold T --margin M  (green: reaches the wanted ratio)")
+        say(f"green: at most the wanted {100 * wanted:.2f} %. rest: pictures that never had it; flips: another class")
+        then("Choose one:", f"unfeature find {quote(str(run))} --threshold T --margin M")
     else:
-        teacher(found[0], wanted)
+        teacher(run)(found[0], wanted)
 
 
 def evaluation(result: Evaluation) -> None:

@@ -84,8 +84,8 @@ class PreviewOptions(Measuring):
     """The teacher's numbers before any training."""
 
     count: int = Field(2000, ge=10, le=1_000_000, description="Fresh samples measured.")
-    thresholds: tuple[float, ...] = Field((), description="Thresholds to compare, in latent units, e.g. 0,0.3,0.6.")
-    margins: tuple[float, ...] = Field((), description="Margins to compare, in latent units, e.g. 0,0.25,0.5.")
+    thresholds: tuple[float, ...] = Field((), description="Thresholds to compare, in latent units; repeat the flag.")
+    margins: tuple[float, ...] = Field((), description="Margins to compare, in latent units; repeat the flag.")
 
 
 class UnlearnOptions(Options):
