@@ -103,8 +103,9 @@ class Run:
                     f"run folder {self.folder} is in use by another process; expected it free. "
                     "Wait for that process, or work in another folder."
                 ) from None
-            for left in self.folder.glob(".*.tmp"):
-                left.unlink(missing_ok=True)
+            for place in (self.folder, self.folder / "history"):
+                for left in place.glob(".*.tmp"):
+                    left.unlink(missing_ok=True)
             yield
 
     def read(self, name: str) -> bytes:

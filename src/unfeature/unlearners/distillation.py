@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +54,11 @@ class Distillation:
         if feature.generator != generator.spec.id:
             raise WrongGenerator("feature", feature.generator, generator.spec.id)
         fabric = _fabric(self.options)
+        if self.options.batch % fabric.world_size:
+            raise BadOption(
+                f"batch {self.options.batch} does not divide among {fabric.world_size} processes; expected a multiple. "
+                f"Use:  --batch {fabric.world_size * -(-self.options.batch // fabric.world_size)}"
+            )
         loop = _Loop(self.options, self.seed, generator, feature, fabric)
         facts = loop.restore(self.checkpoint)
         while not facts["stopped"]:
@@ -118,7 +122,6 @@ class _Loop:
         self.probe = self.teacher.sample_latents(stream("probe", seed, 0, PROBE))
         with torch.no_grad():
             self.probe_target = self.teacher.synthesize(feature.erase(self.probe))
-        self.began, self.first = time.monotonic(), 0
 
     def learning_rate(self, step: int) -> float:
         """Adam's rate at a step, from the schedule."""
