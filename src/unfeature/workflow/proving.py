@@ -113,7 +113,7 @@ def report(folder: str | Path) -> list[Path]:
             "steps": f"{training['step']}; {training['stopped']}",
             "unlearn options": training["options"],
         }
-        pictures = _pictures(run, student, about.seed)
+        pictures = _pictures(run, generator, student, about.seed)
         given = (result, teacher, log, pictures, facts)
         plain = {"verdict": vars(verdict(result)), "evaluation": result.to_json(), "preview": teacher.to_json()}
         plain |= {"log": training["records"], "facts": facts}
@@ -124,11 +124,10 @@ def report(folder: str | Path) -> list[Path]:
         ]
 
 
-def _pictures(run: Run, student: Generator, seed: int) -> Pictures:
+def _pictures(run: Run, generator: Generator, student: Generator, seed: int) -> Pictures:
     """The first pictures of the evaluation that showed the feature, and the first that were never touched."""
     from unfeature.reports import Pictures
 
-    generator, _ = the_generator(run)
     feature, _ = the_feature(run, generator)
     judge = the_judge(run, generator, seed)
     assert judge is not None, "an evaluation exists, so somebody judged"
