@@ -1,4 +1,4 @@
-"""The commands: parse, call a verb of `unfeature.workflow`, print. No arithmetic; torch only inside a command."""
+"""The verbs of a run folder, from `sample` to `report`, and `run`, `demo`, `list`."""
 
 from __future__ import annotations
 
