@@ -27,7 +27,7 @@ LOWEST_SHARE, HIGHEST_SHARE = 0.05, 0.20  # of one digit among the samples
 
 
 class LeNet(nn.Module):
-    """The public classifier of csinva/gan-vae-pretrained-pytorch; images (n, 1, 28, 28) in [0, 1]."""
+    """The public classifier of csinva/gan-vae-pretrained-pytorch; images (n, 1, 28, 28) or larger in [0, 1]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,9 @@ class LeNet(nn.Module):
         self.f6, self.f7 = nn.Linear(120, 84), nn.Linear(84, 10)
 
     def features(self, images: Tensor) -> Tensor:
-        """(n, 84): what the class scores are a linear function of."""
+        """(n, 84): what the class scores are a linear function of. Of images with a border, the middle 28x28."""
+        border = (images.shape[-1] - 28) // 2
+        images = images[:, :, border : border + 28, border : border + 28]
         picture = F.interpolate(images, (32, 32), mode="bilinear", align_corners=False)
         picture = F.max_pool2d(F.relu(self.c1(picture)), 2)
         picture = F.max_pool2d(F.relu(self.c3(picture)), 2)
