@@ -1,8 +1,15 @@
 """The decoder of a convolutional variational autoencoder (Kingma and Welling 2014)."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from unfeature.generators.layers import Shape, builds
 
 
 class ConvDecoder(nn.Module):
@@ -22,6 +29,21 @@ class ConvDecoder(nn.Module):
         self.fc3 = nn.Linear(hidden, channels * 7 * 7)
         self.up = nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1)
         self.out = nn.Conv2d(channels // 2, 4, 3, padding=1)
+
+    @classmethod
+    def arguments_of(cls, shapes: Mapping[str, Shape]) -> dict[str, Any] | None:
+        """Sizes read from the shapes; None unless keys and shapes are exactly those of such a decoder."""
+        hidden, latent_dim = (*shapes.get("fc1.weight", ()), 0, 0)[:2]
+        channels = (*shapes.get("up.weight", ()), 0)[0]
+        if hidden < 1 or latent_dim < 1 or channels < 2:
+            return None
+        arguments = {"latent_dim": latent_dim, "hidden": hidden, "channels": channels}
+        return arguments if builds(cls, arguments, shapes) else None
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        """Arguments of a tiny one, for the conformance suite."""
+        return {"latent_dim": 4, "hidden": 8, "channels": 4}
 
     def logits(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n, 1, 28, 28): the images before the sigmoid."""

@@ -1,6 +1,13 @@
 """A generator like DCGAN (Radford et al. 2016): linear layers, then transposed convolutions."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
+
+from unfeature.generators.layers import Shape, builds
 
 _SIDE = 7  # of the first picture-like tensor; doubled twice
 _SLOPE = 0.2  # of the leaky ReLUs
@@ -33,6 +40,21 @@ class DCGAN(nn.Module):
             nn.Conv2d(channels // 4, 1, 3, padding=1),
             nn.Sigmoid(),
         )
+
+    @classmethod
+    def arguments_of(cls, shapes: Mapping[str, Shape]) -> dict[str, Any] | None:
+        """Sizes read from the shapes; None unless keys and shapes are exactly those of such a generator."""
+        hidden, latent_dim = (*shapes.get("layers.0.weight", ()), 0, 0)[:2]
+        channels = (*shapes.get("layers.7.weight", ()), 0)[0]
+        if hidden < 1 or latent_dim < 1 or channels < 4:
+            return None
+        arguments = {"latent_dim": latent_dim, "hidden": hidden, "channels": channels}
+        return arguments if builds(cls, arguments, shapes) else None
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        """Arguments of a tiny one, for the conformance suite."""
+        return {"latent_dim": 4, "hidden": 8, "channels": 4}
 
     def forward(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n, 1, 28, 28) in [0, 1]."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unfeature.artifacts import GeneratorSpec
-from unfeature.errors import BadCheckpoint, ShapeError
+from unfeature.errors import ShapeError
+from unfeature.generators.checkpoints import Opened, open_checkpoint
+from unfeature.generators.filling import check_finite, fill
 from unfeature.seeds import Seeds, normal_rows
 
 
@@ -25,18 +29,29 @@ def weights_hash(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_finite(name: str, module: nn.Module) -> None:
-    """BadCheckpoint, naming the first tensor, where a weight is NaN or infinite."""
-    for key, value in module.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise BadCheckpoint(
-                f'generator "{name}" has NaN or infinite values in weight "{key}"; expected finite numbers. '
-                "The file is damaged or its training diverged: use another checkpoint."
-            )
+@dataclass(frozen=True)
+class Source:
+    """The user's file that a generator's weights came from."""
+
+    path: Path
+    sha256: str
+    """Of the file."""
+    where: tuple[str, ...]
+    """Keys that lead to the weights in its nested object; () at its top."""
+    prefix: str
+    """Before each name there."""
+
+
+def clipped(images: Tensor) -> Tensor:
+    """Limit to [0, 1] whose gradient is 1 everywhere: a pixel that a copy made too dark or bright can come back."""
+    return images.detach().clamp(0, 1) + (images - images.detach())
 
 
 class ModuleGenerator:
-    """A Generator around `module(latents (n, d)) -> images (n, c, h, w)` whose latents are standard normal."""
+    """A Generator around `module(latents (n, d)) -> images (n, c, h, w)` whose latents are standard normal.
+
+    A module whose latents are something else has `noise_dim` and `latents_of`: (n, noise_dim) ~ N(0, 1) -> (n, d).
+    """
 
     def __init__(self, name: str, module: nn.Module, latent_dim: int, licence: str = "") -> None:
         self.module = module.eval()
@@ -44,6 +59,10 @@ class ModuleGenerator:
         self._shape: tuple[int, int, int] | None = None
         self.origin: dict[str, Any] = {}
         """Family and arguments, where the generator is of one of ours: its files can be loaded without other code."""
+        self.source: Source | None = None
+        """Set where the weights came from a user's file."""
+        self.notes: tuple[str, ...] = ()
+        """What was found and assumed on loading, in words."""
 
     @property
     def spec(self) -> GeneratorSpec:
@@ -67,8 +86,11 @@ class ModuleGenerator:
         return self._shape
 
     def sample_latents(self, seeds: Seeds) -> Tensor:
-        """(n,) -> (n, d) standard normal, row i from seeds[i] alone."""
-        return torch.from_numpy(normal_rows(seeds, self._latent_dim)).to(self.device)
+        """(n,) -> (n, d), row i from seeds[i] alone: standard normal, or what the module makes of such rows."""
+        made: Callable[[Tensor], Tensor] | None = getattr(self.module, "latents_of", None)
+        width = self._latent_dim if made is None else int(self.module.noise_dim)  # type: ignore[arg-type]
+        normal = torch.from_numpy(normal_rows(seeds, width)).to(self.device)
+        return normal if made is None else made(normal)
 
     def synthesize(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n, c, h, w) in [0, 1]; ShapeError for another d."""
@@ -83,17 +105,32 @@ class ModuleGenerator:
     def copy(self) -> ModuleGenerator:
         """The same generator with weights of its own."""
         twin = ModuleGenerator(self._name, copy.deepcopy(self.module), self._latent_dim, self._licence)
-        twin.origin = dict(self.origin)
+        twin.origin, twin.source, twin.notes = dict(self.origin), self.source, self.notes
         return twin
+
+    def take(self, opened: Opened) -> None:
+        """Fill the module from a checkpoint file, leaving out other parts of it, such as an encoder. BadCheckpoint."""
+        left_out = fill(self.module, opened.tensors, str(opened.path), others=True)
+        self.source = Source(opened.path, opened.sha256, opened.where, opened.prefix)
+        self.notes = (*self.notes, *opened.notes, *left_out)
 
 
 def from_module(
-    name: str, module: nn.Module | Callable[[], nn.Module], latent_dim: int, *, licence: str = ""
+    name: str,
+    module: nn.Module | Callable[[], nn.Module],
+    latent_dim: int,
+    *,
+    weights: str | Path | None = None,
+    licence: str = "",
 ) -> ModuleGenerator:
     """A Generator from your own module (or a function that builds it): latents (n, d) -> images (n, c, h, w) in [0, 1].
 
-    The module is put into evaluation mode. BadCheckpoint for NaN weights.
+    `weights`: a safetensors or torch file with the module's own names, filled in; nothing in it is run. The module is
+    put into evaluation mode. BadFile; BadCheckpoint for NaN weights, or a table of those that do not fit.
     """
     built = module if isinstance(module, nn.Module) else module()
+    generator = ModuleGenerator(name, built, latent_dim, licence)
+    if weights is not None:
+        generator.take(open_checkpoint(weights, built.state_dict().keys()))
     check_finite(name, built)
-    return ModuleGenerator(name, built, latent_dim, licence)
+    return generator

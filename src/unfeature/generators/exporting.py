@@ -1,0 +1,141 @@
+"""An unlearned generator for other programs: the file it came from with new values, torch.export, ONNX, a diff."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unfeature.errors import BadCheckpoint, BadOption
+from unfeature.generators.checkpoints import Opened, open_checkpoint, rewritten
+from unfeature.generators.diffs import difference
+from unfeature.generators.module import ModuleGenerator, Source
+
+PARITY = 1e-4
+"""A program for another runtime may change pixels by this much at most, in [0, 1]."""
+
+FORMATS = ("original", "safetensors", "diff", "torch-export", "onnx")
+
+
+def reopened(source: Source, wanted: Mapping[str, Tensor]) -> Opened:
+    """The user's file again; BadCheckpoint where it is another one now."""
+    opened = open_checkpoint(source.path, wanted.keys())
+    if (opened.sha256, opened.where, opened.prefix) != (source.sha256, source.where, source.prefix):
+        raise BadCheckpoint(
+            f"{source.path} has SHA-256 {opened.sha256[:16]}..., but the run began with {source.sha256[:16]}...; "
+            "expected the same file. Put it back."
+        )
+    return opened
+
+
+def original_format(generator: ModuleGenerator) -> bytes:
+    """The file that the weights came from, with this generator's values; BadOption where there was none."""
+    new = generator.module.state_dict()
+    return rewritten(reopened(_source(generator), new), new)
+
+
+def _source(generator: ModuleGenerator) -> Source:
+    if generator.source is None:
+        raise BadOption(
+            "the generator's weights did not come from a file of yours, so there is no original format; "
+            "expected --format safetensors, torch-export, onnx or diff. For FILE.py:FUNCTION, load the weights with  "
+            "unfeature.from_module(..., weights=FILE)"
+        )
+    return generator.source
+
+
+def diff_file(before: ModuleGenerator, after: ModuleGenerator, about: Mapping[str, Any]) -> bytes:
+    """What changed between two copies, in the names and dtypes of the file they came from, or in the module's own."""
+    old, new = before.module.state_dict(), after.module.state_dict()
+    if before.source is not None:
+        opened = reopened(before.source, old)
+        old = {name: opened.tensors[name] for name in old if name in opened.tensors}
+        new = {name: new[name].detach().cpu().to(old[name].dtype).reshape(old[name].shape) for name in old}
+    return difference(old, new, about)
+
+
+def exported_program(module: nn.Module, latents: Tensor) -> bytes:
+    """A torch.export archive of `module` for any number of latents (n, d); BadOption where torch cannot trace it."""
+    try:
+        program = torch.export.export(module, (latents,), dynamic_shapes=({0: torch.export.Dim("n")},))
+    except Exception as error:  # torch.export has no common class for what it cannot trace
+        raise BadOption(f"this generator cannot be exported: {_first_line(error)}. Use --format original.") from error
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+def onnx_model(module: nn.Module, latents: Tensor) -> bytes:
+    """An ONNX model for any number of latents (n, d); BadOption where packages are missing or an operator is."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise BadOption(
+            f'ONNX needs the package {error.name}, which is not installed. Install it:  pip install "unfeature[onnx]"'
+        ) from error
+    try:
+        with _quiet("torch.onnx"):
+            program = torch.onnx.export(
+                module,
+                (latents,),
+                dynamo=True,
+                input_names=["latents"],
+                output_names=["images"],
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+                verbose=False,
+            )
+    except Exception as error:
+        raise BadOption(f"this generator cannot be made ONNX: {_first_line(error)}. Use --format original.") from error
+    assert program is not None
+    data: bytes = program.model_proto.SerializeToString()
+    return data
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Without what a library logs and warns of its own making, such as packages it does not need."""
+    loggers = [logging.getLogger(one) for one in logging.root.manager.loggerDict if one.startswith(name)]
+    levels = [one.level for one in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for one in loggers:
+            one.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for one, level in zip(loggers, levels, strict=True):
+                one.setLevel(level)
+
+
+def run_exported(data: bytes, latents: Tensor) -> Tensor:
+    """Images (n, c, h, w) of a torch.export archive."""
+    images: Tensor = torch.export.load(io.BytesIO(data)).module()(latents)
+    return images
+
+
+def run_onnx(data: bytes, latents: Tensor) -> Tensor:
+    """Images (n, c, h, w) of an ONNX model in onnxruntime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"latents": latents.numpy()})[0])
+
+
+def written_weights(generator: ModuleGenerator, path: Path) -> ModuleGenerator:
+    """The generator with the weights of a file just written, rounded to that file's dtypes: what its users will see."""
+    twin = generator.copy()
+    twin.take(open_checkpoint(path, twin.module.state_dict().keys()))
+    return twin
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
