@@ -23,14 +23,21 @@ def look(n: int, seed: int, spread: float = 1.0) -> Look:
     draw = torch.Generator().manual_seed(seed)
     images = torch.rand(n, 1, 4, 4, generator=draw)
     embedding = spread * torch.randn(n, K, generator=draw)
-    return Look(images, images.mean(dim=(1, 2, 3)) > 0.55, embedding, 3 * torch.randn(n, CLASSES, generator=draw))
+    logits = 3 * torch.randn(n, CLASSES, generator=draw)
+    return Look(images, images.mean(dim=(1, 2, 3)) > 0.55, embedding, logits, images.flatten(1)[:, :6] > 0.5)
 
 
 def take(seen: Look, rows: torch.Tensor) -> Look:
-    return Look(seen.images[rows], seen.shows[rows], seen.embedding[rows], seen.logits[rows])
+    assert seen.attributes is not None
+    parts = seen.images[rows], seen.shows[rows], seen.embedding[rows], seen.logits[rows]
+    return Look(*parts, seen.attributes[rows])
 
 
-REFERENCE = Reference("tiny", look(300, 7).embedding, look(400, 8).embedding)
+def distance(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return (one - other).square().mean(dim=(1, 2, 3))
+
+
+REFERENCE = Reference("tiny", look(300, 7).embedding, look(400, 8).embedding, distance)
 
 
 def compute(name: str, batches: list[Paired]) -> list[Score]:
@@ -45,6 +52,36 @@ def batches(sizes: list[int], order: torch.Tensor) -> list[Paired]:
     n = sum(sizes)
     after, before, rewritten = look(n, 1), look(n, 2), torch.arange(n) % 3 == 0
     return [Paired(take(after, rows), take(before, rows), rewritten[rows]) for rows in torch.split(order, sizes)]
+
+
+@pytest.mark.parametrize("name", ["attribute-flips", "perceptual-distance"])
+def test_what_nobody_measured_is_no_number(name: str) -> None:
+    metric: Any = resolve("metric", METRICS, name)(Reference("tiny", REFERENCE.free, REFERENCE.all))
+    seen = look(50, 1)
+    plain = Look(seen.images, seen.shows, seen.embedding, seen.logits)
+    metric.update(Paired(plain, plain, seen.shows))
+    assert metric.compute() == []
+
+
+def test_attribute_flips_and_perceptual_distance_of_a_known_change() -> None:
+    before = look(40, 1)
+    assert before.attributes is not None
+    flipped = before.attributes.clone()
+    flipped[:10, :3] = ~flipped[:10, :3]  # half of the 6 attributes of the first 10
+    after = Look(before.images + 0.1, before.shows, before.embedding, before.logits, flipped)
+    edited = torch.arange(40) < 10
+    for name, start, wanted in (
+        ("attribute-flips", "attribute_flips", 0.5),
+        ("perceptual-distance", "perceptual_tiny", 0.01),
+    ):
+        metric: Any = resolve("metric", METRICS, name)(REFERENCE)
+        metric.update(Paired(after, before, edited))
+        scores = {score.name: score for score in metric.compute()}
+        assert scores[f"{start}_edited"].value == pytest.approx(wanted, rel=1e-4)
+        assert scores[f"{start}_edited"].n == 10
+    metric = resolve("metric", METRICS, "attribute-flips")(REFERENCE)
+    metric.update(Paired(after, before, edited))
+    assert {score.name: score for score in metric.compute()}["attribute_flips_untouched"].value == 0.0
 
 
 def test_tables_import_no_torch() -> None:

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import safetensors.torch
 from torch import Tensor, nn
 
 from unfeature.generators.module import ModuleGenerator, from_module
@@ -17,13 +16,10 @@ class Decoder(nn.Module):
         self.fc3, self.fc4 = nn.Linear(20, 400), nn.Linear(400, 784)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """(n, 20) -> (n, 1, 28, 28) in [0, 1]."""
         return nn.functional.sigmoid(self.fc4(self.fc3(latents).relu())).view(-1, 1, 28, 28)
 
 
 def load() -> ModuleGenerator:
     """The decoder with its public weights."""
-    weights = safetensors.torch.load_file(Path(os.environ["UNFEATURE_ASSETS"]) / "generators/mnist_vae20.safetensors")
-    decoder = Decoder()
-    decoder.load_state_dict({key: value for key, value in weights.items() if key.startswith(("fc3", "fc4"))})
-    return from_module("mnist_vae20", decoder, latent_dim=20, licence="MIT")
+    weights = Path(os.environ["UNFEATURE_ASSETS"]) / "generators/mnist_vae20.safetensors"
+    return from_module("mnist_vae20", Decoder(), 20, weights=weights, licence="MIT")

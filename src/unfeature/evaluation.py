@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unfeature.artifacts import Distribution, Row, Score
@@ -18,7 +19,7 @@ from unfeature.metrics import METRICS
 from unfeature.metrics.distribution import distribution
 from unfeature.metrics.judges import CutJudge
 from unfeature.metrics.ratio import corrected, declares_rates
-from unfeature.protocols import Extractor, Feature, Generator, Judge, Look, Metric, Paired, Reference
+from unfeature.protocols import AttributeJudge, Extractor, Feature, Generator, Judge, Look, Metric, Paired, Reference
 from unfeature.seeds import Seeds, normal_rows, stream
 from unfeature.tables import resolve
 
@@ -33,6 +34,9 @@ ABOUT = {
 MOST_REJECTED = 50
 """Times `n` samples are drawn in search of feature-free ones before the evaluation gives up."""
 
+MOST_FLIPPED = 5
+"""Attributes that are named."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -44,20 +48,24 @@ class Seen:
 
     def keep(self, mask: Tensor) -> Seen:
         """The rows of a (n,) mask."""
-        parts = {part.name: getattr(self.look, part.name)[mask] for part in fields(Look)}
+        parts = {name: value[mask] for name, value in self._parts().items()}
         return Seen(Look(**parts), None if self.values is None else self.values[mask])
 
     def replaced(self, mask: Tensor, other: Seen) -> Seen:
         """A copy whose rows of the mask come from `other`."""
-        parts = {}
-        for part in fields(Look):
-            parts[part.name] = getattr(self.look, part.name).clone()
-            parts[part.name][mask] = getattr(other.look, part.name)
+        parts = {name: value.clone() for name, value in self._parts().items()}
+        for name, value in other._parts().items():
+            parts[name][mask] = value
         if self.values is None or other.values is None:
             return Seen(Look(**parts), None)
         values = self.values.clone()
         values[mask] = other.values
         return Seen(Look(**parts), values)
+
+    def _parts(self) -> dict[str, Tensor]:
+        """What the look has."""
+        told = {part.name: getattr(self.look, part.name) for part in fields(Look)}
+        return {name: value for name, value in told.items() if value is not None}
 
 
 class Rows:
@@ -104,6 +112,9 @@ class Evaluator:
         self.judge, self.extractor, self.n, self.seed = judge, extractor, n, seed
         self.seeds: dict[str, list[int]] = {}
         self._on_batch, self._done, self._total = on_batch, 0, 3 * n
+        names = judge.attributes if isinstance(judge, AttributeJudge) else ()
+        self.others = {name: i for i, name in enumerate(names) if name != judge.about.get("attribute")}
+        """Attributes other than the feature, and their columns of the judge's scores."""
 
     def see(self, images: Tensor) -> Seen:
         """Judge and extractor look at images (m, c, h, w)."""
@@ -114,7 +125,17 @@ class Evaluator:
         else:
             shows = self.judge.score(images) >= 0.5
         with torch.no_grad():
-            return Seen(Look(images, shows, self.extractor.embed(images), self.extractor.logits(images)), values)
+            seen = self.extractor.embed(images), self.extractor.logits(images), self._attributes(images)
+        return Seen(Look(images, shows, *seen), values)
+
+    def _attributes(self, images: Tensor) -> Tensor | None:
+        """(m, c, h, w) -> (m, k) bool: which other attributes the judge finds; None where it tells none."""
+        if not self.others or not isinstance(self.judge, AttributeJudge):
+            return None
+        return self.judge.attribute_scores(images)[:, list(self.others.values())] >= 0.5
+
+    def _classes_of(self, images: Tensor) -> Tensor:
+        return _classes(self.extractor.logits(images), self._attributes(images))
 
     def _advance(self, images: int) -> None:
         self._done += images
@@ -143,7 +164,8 @@ class Evaluator:
             self._advance(len(free[-1]))
             if sum(map(len, free)) >= self.n:
                 break
-        return Reference(self.extractor.name, torch.cat(free)[: self.n], torch.cat(everything)[: self.n])
+        distance = getattr(self.extractor, "distance", None)
+        return Reference(self.extractor.name, torch.cat(free)[: self.n], torch.cat(everything)[: self.n], distance)
 
     def rejection_filter(self, generator: Generator, rows: Rows) -> None:
         """Fill the row of the original's samples that the judge lets pass: n of them, disjoint from the reference."""
@@ -162,22 +184,24 @@ class Evaluator:
         seeds = stream("evaluate", self.seed, 0, self.n)
         self.seeds["evaluate"] = [int(seeds[0]), int(seeds[-1])]
         flips: list[tuple[Tensor, Tensor]] = []
-        for start, (latents, images) in zip(range(0, self.n, BATCH), batches(original, seeds), strict=True):
+        start = 0
+        for latents, images in batches(original, seeds):
             flagged = feature.contains(latents).cpu()
             erased = feature.erase(latents)[flagged]
             before = self.see(images)
             with torch.no_grad():
                 teacher = before.replaced(flagged, self.see(original.synthesize(erased))) if len(erased) else before
                 after = self.see(unlearned.synthesize(latents))
-                moved = _placebo(latents[flagged], erased, seeds[start : start + BATCH][flagged.numpy()])
-                placebo = self.extractor.logits(original.synthesize(moved)).argmax(1) if len(erased) else None
+                moved = _placebo(latents[flagged], erased, seeds[start : start + len(images)][flagged.numpy()])
+                placebo = self._classes_of(original.synthesize(moved)) if len(erased) else None
             for row, seen in (("original", before), ("teacher", teacher), ("unlearned", after)):
                 rows.update(row, seen, before, flagged)
             if placebo is not None:
-                kept = before.look.logits[flagged].argmax(1)
-                flips.append((after.look.logits[flagged].argmax(1) != kept, placebo != kept))
-            self._advance(len(images))
-        return _compare(flips)
+                kept, edited = (_classes(seen.look.logits, seen.look.attributes)[flagged] for seen in (before, after))
+                flips.append((edited != kept, placebo != kept))
+            start += len(latents)
+            self._advance(len(latents))
+        return _compare(flips, tuple(self.others))
 
 
 def _placebo(latents: Tensor, erased: Tensor, seeds: Seeds) -> Tensor:
@@ -187,11 +211,29 @@ def _placebo(latents: Tensor, erased: Tensor, seeds: Seeds) -> Tensor:
     return latents + torch.nn.functional.normalize(step) * length
 
 
-def _compare(flips: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
-    """Class flips of the edit against those of a placebo edit of the same length, with McNemar's test."""
+def _classes(logits: Tensor, attributes: Tensor | None) -> Tensor:
+    """(m, 1 + k): the class, then the attributes as 0 and 1."""
+    classes = logits.argmax(dim=1, keepdim=True)
+    return classes if attributes is None else torch.cat([classes, attributes.to(classes)], dim=1)
+
+
+def _compare(flips: list[tuple[Tensor, Tensor]], attributes: tuple[str, ...]) -> dict[str, Any]:
+    """Flips of the edit against those of a placebo edit of the same length, with McNemar's test.
+
+    Those of the class, and under "attributes" those of the MOST_FLIPPED attributes that the edit flips most.
+    """
     if not flips:
         return {}
     edit, placebo = (torch.cat(side).cpu().numpy().astype(bool) for side in zip(*flips, strict=True))
+    found = _mcnemar(edit[:, 0], placebo[:, 0])
+    if attributes:
+        most = np.argsort(-edit[:, 1:].mean(axis=0), kind="stable")[:MOST_FLIPPED]
+        found["attributes"] = {attributes[i]: _mcnemar(edit[:, i + 1], placebo[:, i + 1]) for i in most}
+    return found
+
+
+def _mcnemar(edit: NDArray[np.bool_], placebo: NDArray[np.bool_]) -> dict[str, Any]:
+    """(m,), (m,): who flipped by the edit and who by the placebo."""
     only_edit, only_placebo = int(np.sum(edit & ~placebo)), int(np.sum(placebo & ~edit))
     return {
         "edit": {"flips": int(edit.sum()), "n": len(edit)},

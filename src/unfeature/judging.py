@@ -13,21 +13,28 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.errors import BadFile, UnknownName
+from unfeature.errors import BadFile, BadOption, UnknownName
+from unfeature.images import rows_at_once
 from unfeature.metrics import EXTRACTORS, MEASUREMENTS
-from unfeature.metrics.judges import CallableJudge, CutJudge, calibrate, load_measurement
+from unfeature.metrics.judges import CallableAttributeJudge, CallableJudge, CutJudge, cut_at, load_measurement
 from unfeature.options import MarkOptions
 from unfeature.plugins import call_object, is_file_reference, load_object
-from unfeature.protocols import Extractor, Generator, Judge
+from unfeature.protocols import AttributeJudge, Extractor, Generator, Judge, Measurement
 from unfeature.seeds import Seeds, stream
 from unfeature.store import parse_json
 from unfeature.tables import resolve
 
-BATCH = 500
-"""Images made and judged at a time: memory does not grow with the number of samples."""
+BATCH, PIXELS = 500, 2**20
+"""Images made and judged at a time, and fewer of large ones: memory does not grow with the number of samples."""
 
 CALIBRATION = 10_000
 """Samples of the original on which a measured feature's cut is fixed."""
+
+TRUTH = "truth"
+"""Marks by what the generator itself knows of its pictures."""
+
+CLIP, CLIP_CALIBRATION = "clip", 1_000
+"""Marks by an image-and-text model, and its samples: it only guides, and is slow on a CPU."""
 
 MARKS = {
     "1": "positives",
@@ -43,16 +50,68 @@ MARKS = {
 
 def batches(generator: Generator, seeds: Seeds) -> Iterator[tuple[Tensor, Tensor]]:
     """Latents (m, d) and images (m, c, h, w) of the seeds, m <= BATCH at a time, without gradients."""
-    for start in range(0, len(seeds), BATCH):
+    size = rows_at_once(generator.spec.image_shape, PIXELS, 1, BATCH)
+    for start in range(0, len(seeds), size):
         with torch.no_grad():
-            latents = generator.sample_latents(seeds[start : start + BATCH])
+            latents = generator.sample_latents(seeds[start : start + size])
             images = generator.synthesize(latents)
         yield latents, images  # outside: a generator left half-way would leave its caller without gradients
+
+
+def drawn(generator: Generator, seeds: Seeds) -> tuple[Tensor, Tensor]:
+    """Latents (n, d) and images (n, c, h, w) of all the seeds, without gradients."""
+    latents, images = zip(*batches(generator, seeds), strict=True)
+    return torch.cat(latents), torch.cat(images)
 
 
 def is_marks_file(reference: str) -> bool:
     """True for the name of a JSON or CSV file of marks."""
     return reference.endswith((".json", ".csv"))
+
+
+def only_guides(reference: str) -> bool:
+    """True for who marks but cannot decide the result: a file of marks, an image-and-text model, the truth."""
+    return is_marks_file(reference) or reference in (CLIP, TRUTH)
+
+
+def check_guide(reference: str, options: MarkOptions) -> None:
+    """BadOption where the options of an image-and-text model are incomplete, or given to somebody else."""
+    asked = [name for name in ("clip_model", "prompt", "contrast", "examples") if getattr(options, name)]
+    if reference != CLIP:
+        if asked:
+            flag = asked[0].replace("_", "-")
+            raise BadOption(f"--{flag} was given with --by {reference}; expected --by clip. Give that or leave it out.")
+    elif not options.clip_model or bool(options.prompt) == bool(options.examples):
+        raise BadOption(
+            "--by clip needs to know which model to ask and what for; expected  --clip-model FOLDER  and either  "
+            '--prompt "a face with glasses"  or  --examples FOLDER_OF_PICTURES'
+        )
+    elif options.contrast and not options.prompt:
+        raise BadOption("--contrast was given without --prompt; expected both or neither. Say what to look for too.")
+
+
+def guide(reference: str, generator: Generator, seed: int, options: MarkOptions) -> tuple[Judge, str]:
+    """Who marks, and what reports call it: an image-and-text model, or as in `load_judge`. BadOption, BadFile."""
+    if reference != CLIP:
+        return load_judge(reference, generator, seed, options.share), reference
+    judge = _clip_judge(generator, seed, options)
+    return judge, str(judge.about["name"])
+
+
+def _clip_judge(generator: Generator, seed: int, options: MarkOptions) -> Judge:
+    """The image-and-text model that the options name, with what it is to look for."""
+    from unfeature.metrics import clip
+
+    model = clip.ClipModel(options.clip_model)
+    if options.contrast:
+        return clip.ContrastJudge(model, options.prompt, options.contrast)
+    like = clip.like_sentence(model, options.prompt) if options.prompt else clip.like_pictures(model, options.examples)
+    return _calibrated(like, generator, stream("calibrate", seed, 0, CLIP_CALIBRATION), options.share)
+
+
+def _calibrated(measurement: Measurement, generator: Generator, seeds: Seeds, share: float) -> CutJudge:
+    """The measurement with its cut fixed on the generator's pictures of these seeds."""
+    return cut_at(measurement, torch.cat([measurement.measure(x) for _, x in batches(generator, seeds)]), share)
 
 
 def load_judge(reference: str, generator: Generator, seed: int, share: float, cut: float | None = None) -> Judge:
@@ -64,16 +123,23 @@ def load_judge(reference: str, generator: Generator, seed: int, share: float, cu
         found = load_object(reference)
         if isinstance(found, CutJudge):
             return found
+        if isinstance(found, AttributeJudge):
+            told = tuple(found.attributes), _guarded(reference, found.attribute_scores)
+            return CallableAttributeJudge(reference, _guarded(reference, found.score), dict(found.about), *told)
         if isinstance(found, Judge):
             return CallableJudge(reference, _guarded(reference, found.score), dict(found.about))
         return CallableJudge(reference, _guarded(reference, found))
+    if reference == CLIP:
+        raise BadOption(
+            "clip was named as the judge, but it only guides: whatever guides should not judge. Name a measurement or "
+            "a function of yours:  --judge FILE.py:FUNCTION"
+        )
     if reference not in MEASUREMENTS:
         raise UnknownName("judge", reference, MEASUREMENTS)
     measurement = load_measurement(reference)
     if cut is not None:
         return CutJudge(measurement, cut)
-    drawn = batches(generator, stream("calibrate", seed, 0, CALIBRATION))
-    return calibrate(measurement, torch.cat([images for _, images in drawn]), share)
+    return _calibrated(measurement, generator, stream("calibrate", seed, 0, CALIBRATION), share)
 
 
 def _guarded(reference: str, function: Any) -> Callable[[Tensor], Any]:
@@ -107,18 +173,57 @@ def marks_by_judge(
     judge: Judge, reference: str, generator: Generator, gallery: Gallery, feature: str, options: MarkOptions
 ) -> Feedback:
     """Simulated feedback: the first `per_side` pictures of the gallery with and without the feature."""
+
+    def shows(seeds: Seeds) -> Tensor:
+        return torch.cat([judge.score(images) >= 0.5 for _, images in batches(generator, seeds)])
+
+    positives, negatives = _first_of_each(gallery, shows, options.per_side)
+    cut = judge.cut if isinstance(judge, CutJudge) else None
+    return Feedback(feature, gallery.generator, positives, negatives, source=f"simulated by {reference}", cut=cut)
+
+
+def marks_by_truth(generator: Generator, gallery: Gallery, feature: str, options: MarkOptions) -> Feedback:
+    """Marks without error: the first `per_side` pictures told to have the attribute of that name, and told not to."""
+    known = truth_of(generator, feature)
+    positives, negatives = _first_of_each(gallery, lambda s: known(generator.sample_latents(s)), options.per_side)
+    return Feedback(feature, gallery.generator, positives, negatives, source="the generator's own truth")
+
+
+def truth_of(generator: Generator, attribute: str) -> Callable[[Tensor], Tensor]:
+    """Latents (n, d) -> (n,) bool: what the generator's module knows of its pictures.
+
+    The module has `truth`, latents -> (n, k) bool, and the k names in `attributes`; without names they are 0, 1...
+    BadOption where it has no truth; UnknownName.
+    """
+    truth = getattr(generator.module, "truth", None)
+    if truth is None:
+        raise BadOption(
+            f'generator "{generator.spec.name}" does not know what its pictures show; expected a module with a method '
+            "truth(latents) -> (n, k) bool. Mark by hand, or name who marks:  --by FILE.py:FUNCTION"
+        )
+    k = truth(torch.zeros(1, generator.spec.latent_dim)).shape[1]
+    names = tuple(getattr(generator.module, "attributes", map(str, range(k))))
+    if attribute not in names:
+        raise UnknownName("attribute", attribute, names)
+
+    def known(latents: Tensor) -> Tensor:
+        column: Tensor = truth(latents)[:, names.index(attribute)]
+        return column
+
+    return known
+
+
+def _first_of_each(gallery: Gallery, shows: Callable[[Seeds], Tensor], count: int) -> tuple[tuple[int, ...], ...]:
+    """The first `count` seeds that show it, and that do not; pictures after those are never made."""
     seeds = np.array(gallery.seeds, dtype=np.int64)
     sides: tuple[list[int], list[int]] = ([], [])
     for start in range(0, len(seeds), BATCH):
         part = seeds[start : start + BATCH]
-        scores = torch.cat([judge.score(images) for _, images in batches(generator, part)])
-        for seed, shows in zip(part.tolist(), (scores >= 0.5).tolist(), strict=True):
-            sides[not shows].append(seed)
-        if min(len(side) for side in sides) >= options.per_side:
+        for seed, shown in zip(part.tolist(), shows(part).tolist(), strict=True):
+            sides[not shown].append(seed)
+        if min(len(side) for side in sides) >= count:
             break
-    positives, negatives = (tuple(side[: options.per_side]) for side in sides)
-    cut = judge.cut if isinstance(judge, CutJudge) else None
-    return Feedback(feature, gallery.generator, positives, negatives, source=f"simulated by {reference}", cut=cut)
+    return tuple(tuple(side[:count]) for side in sides)
 
 
 def marks_from_file(path: Path, gallery: Gallery, feature: str) -> Feedback:

@@ -94,6 +94,18 @@ class Judge(Protocol):
         """(n, c, h, w) in [0, 1] -> (n,) in [0, 1]; the feature is there from 0.5 on."""
 
 
+@runtime_checkable
+class AttributeJudge(Judge, Protocol):
+    """A judge that tells other attributes of an image too; `about["attribute"]` is the one that `score` decides."""
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """k names, its own among them where it has one."""
+
+    def attribute_scores(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n, k) in [0, 1]; an attribute is there from 0.5 on."""
+
+
 class Measurement(Protocol):
     """A continuous property measured on the image itself."""
 
@@ -110,7 +122,10 @@ class Measurement(Protocol):
 
 
 class Extractor(Protocol):
-    """A frozen network whose features stand behind FD, KID, PRDC, and whose classes behind IS and flips."""
+    """A frozen network whose features stand behind FD, KID, PRDC, and whose classes behind IS and flips.
+
+    One that can also tell how different two images look has `distance`: (n, c, h, w) twice -> (n,), 0 for equal ones.
+    """
 
     @property
     def name(self) -> str:
@@ -139,6 +154,8 @@ class Look:
     """(n, k)."""
     logits: Tensor
     """(n, classes)."""
+    attributes: Tensor | None = None
+    """(n, k) bool: attributes other than the feature; None where the judge tells none."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +178,8 @@ class Reference:
     """(n, k): samples in which the judge does not find the feature."""
     all: Tensor
     """(n, k): all samples."""
+    distance: Callable[[Tensor, Tensor], Tensor] | None = None
+    """The extractor's, where it has one."""
 
 
 class Metric(Protocol):

@@ -13,6 +13,8 @@ METRICS: dict[str, str] = {
     "precision-recall": "unfeature.metrics.precision_recall:PrecisionRecall",
     "drift": "unfeature.metrics.collateral:Drift",
     "class-flips": "unfeature.metrics.collateral:ClassFlips",
+    "attribute-flips": "unfeature.metrics.collateral:AttributeFlips",
+    "perceptual-distance": "unfeature.metrics.collateral:PerceptualDistance",
 }
 """name -> class, constructed as `resolve("metric", METRICS, name)(reference)`."""
 
@@ -22,5 +24,8 @@ MEASUREMENTS: dict[str, str] = {
 }
 """name -> class, constructed without arguments."""
 
-EXTRACTORS: dict[str, str] = {"mnist-digits": "unfeature.metrics.digits:load_digit_extractor"}
+EXTRACTORS: dict[str, str] = {
+    "mnist-digits": "unfeature.metrics.digits:load_digit_extractor",
+    "squeezenet": "unfeature.metrics.squeezenet:load_squeezenet",
+}
 """name -> function without arguments that loads it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import torch
 from torch import Tensor
 
@@ -60,6 +62,64 @@ class ClassFlips:
         return scores
 
 
+class AttributeFlips:
+    """Share of the judge's other attributes that changed at the same latent: how much else an edit moves."""
+
+    paired = True
+
+    def __init__(self, reference: Reference) -> None:
+        self.flips: list[Tensor] = []
+        self.groups: list[dict[str, Tensor]] = []
+
+    def update(self, batch: Paired) -> None:
+        """Keep one number an image, its share of flipped attributes; nothing where the judge tells none."""
+        before = _before(batch, "attribute flips")
+        if before.attributes is None or batch.after.attributes is None:
+            return
+        flips = (batch.after.attributes != before.attributes).double().mean(dim=1)
+        self.flips.append(flips.cpu())
+        self.groups.append(_groups(batch, before))
+
+    def compute(self) -> list[Score]:
+        """`attribute_flips_all`, `_had`, `_never_had`, `_untouched`, `_edited`; none where the judge tells none."""
+        if not self.flips:
+            return []
+        names = ("all", "had", "never_had", "untouched", "edited")
+        return [_mean_score(f"attribute_flips_{name}", _members(self.flips, self.groups, name)) for name in names]
+
+
+class PerceptualDistance:
+    """How different images at the same latent look to the extractor's layers. Not LPIPS: nothing in it was fitted."""
+
+    paired = True
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+        self.distances: list[Tensor] = []
+        self.groups: list[dict[str, Tensor]] = []
+
+    def update(self, batch: Paired) -> None:
+        """Keep one number an image; nothing where the extractor has no `distance`."""
+        before = _before(batch, "the perceptual distance")
+        if self.reference.distance is None:
+            return
+        changed = (batch.after.images != before.images).flatten(1).any(dim=1)  # equal ones need no network
+        distances = torch.zeros(len(changed), dtype=torch.float64)
+        with torch.no_grad():
+            if bool(changed.any()):
+                found = self.reference.distance(batch.after.images[changed], before.images[changed])
+                distances[changed.cpu()] = found.double().cpu()
+        self.distances.append(distances)
+        self.groups.append(_groups(batch, before))
+
+    def compute(self) -> list[Score]:
+        """`perceptual_EXTRACTOR_had`, `_never_had`, `_untouched`, `_edited`; none where the extractor tells none."""
+        if not self.distances:
+            return []
+        names, start = ("had", "never_had", "untouched", "edited"), f"perceptual_{self.reference.extractor}"
+        return [_mean_score(f"{start}_{name}", _members(self.distances, self.groups, name), inf) for name in names]
+
+
 def _before(batch: Paired, what: str) -> Look:
     if batch.before is None:
         raise ShapeError(
@@ -77,7 +137,8 @@ def _before(batch: Paired, what: str) -> Look:
 def _groups(batch: Paired, before: Look) -> dict[str, Tensor]:
     """Group -> (n,) bool."""
     had, rewritten = before.shows.cpu().bool(), batch.rewritten.cpu().bool()
-    return {"had": had, "never_had": ~had, "untouched": ~had & ~rewritten, "edited": rewritten}
+    groups = {"had": had, "never_had": ~had, "untouched": ~had & ~rewritten, "edited": rewritten}
+    return groups | {"all": torch.ones_like(had)}
 
 
 def _members(values: list[Tensor], groups: list[dict[str, Tensor]], name: str) -> Tensor:
@@ -86,11 +147,11 @@ def _members(values: list[Tensor], groups: list[dict[str, Tensor]], name: str) -
     return torch.cat(parts) if parts else torch.empty(0)
 
 
-def _mean_score(name: str, values: Tensor) -> Score:
-    """Mean of n independent values in [0, 1] with its normal interval; anything in [0, 1] where there are none."""
+def _mean_score(name: str, values: Tensor, most: float = 1.0) -> Score:
+    """Mean of n independent values in [0, most] with its normal interval; anything in [0, 1] where there are none."""
     n = len(values)
     if n == 0:
         return Score(name, 0.0, 0.0, 1.0, 0, higher_is_better=False, note=NOBODY)
     mean = float(values.mean())
     half = Z95 * float(values.std()) / n**0.5 if n > 1 else 0.0
-    return Score(name, mean, max(0.0, mean - half), min(1.0, mean + half), n, higher_is_better=False)
+    return Score(name, mean, max(0.0, mean - half), min(most, mean + half), n, higher_is_better=False)

@@ -57,18 +57,26 @@ def calibrate(measurement: Measurement, images: Tensor, share: float = 0.10) -> 
 
     BadOption for a share outside (0, 1), or where the measured value is the same on (nearly) every image.
     """
-    if not 0.0 < share < 1.0:
-        raise BadOption(f"share is {share}; expected a number between 0 and 1, for instance 0.10 for the top tenth.")
     if not len(images):
         raise ShapeError("calibration got 0 images; expected samples of the original generator, best 10,000 of them.")
-    values = measurement.measure(images)
+    return cut_at(measurement, measurement.measure(images), share)
+
+
+def cut_at(measurement: Measurement, values: Tensor, share: float) -> CutJudge:
+    """The same from the values (n,) measured on those images: for more images than fit into memory."""
+    if not 0.0 < share < 1.0:
+        raise BadOption(f"share is {share}; expected a number between 0 and 1, for instance 0.10 for the top tenth.")
     cut = float(torch.quantile(values, 1.0 - share))
     if not cut > float(values.min()):
         raise BadOption(
-            f"{measurement.name} does not tell these {len(images)} images apart: the cut for the top {share:g} is "
+            f"{measurement.name} does not tell these {len(values)} images apart: the cut for the top {share:g} is "
             f"{cut:g} {measurement.unit}, also the smallest value. Choose another measurement or a smaller share."
         )
     return CutJudge(measurement, cut)
+
+
+ADVICE = {1: "one score an image, for instance with `.squeeze(1)`", 2: "one score for each name in `attributes`"}
+"""Dimensions of the scores -> what to return."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +95,19 @@ class CallableJudge:
 
     def score(self, images: Tensor) -> Tensor:
         """(n, c, h, w) in [0, 1] -> (n,) in [0, 1]; ShapeError, BadOption for anything else returned."""
-        scores = self._as_tensor(self.function(images))
-        if scores.shape != (len(images),):
+        return self._checked(self.function(images), (len(images),))
+
+    def _checked(self, returned: Any, shape: tuple[int, ...]) -> Tensor:
+        scores = self._as_tensor(returned)
+        if scores.shape != shape:
             raise ShapeError(
-                f'judge "{self.name}" returned scores of shape {tuple(scores.shape)} for {len(images)} images; '
-                f"expected ({len(images)},). Return one score an image, for instance with `.squeeze(1)`."
+                f'judge "{self.name}" returned scores of shape {tuple(scores.shape)} for {shape[0]} images; '
+                f"expected {shape}. Return {ADVICE[len(shape)]}."
             )
         wrong = ~((scores >= 0.0) & (scores <= 1.0))  # NaN is wrong too
         if bool(wrong.any()):
             raise BadOption(
-                f'judge "{self.name}" returned {float(scores[wrong][0]):g} for image {int(wrong.nonzero()[0])}; '
+                f'judge "{self.name}" returned {float(scores[wrong][0]):g} for image {int(wrong.nonzero()[0, 0])}; '
                 "expected scores in [0, 1]. Return probabilities, for instance with `.sigmoid()`."
             )
         return scores
@@ -110,3 +121,15 @@ class CallableJudge:
                 f"numbers, one an image ({error})."
             ) from error
         return scores if scores.is_floating_point() else scores.float()
+
+
+@dataclass(frozen=True)
+class CallableAttributeJudge(CallableJudge):
+    """A CallableJudge that tells k attributes too, checked at every call."""
+
+    attributes: tuple[str, ...] = ()
+    attribute_function: Callable[[Tensor], Any] = lambda images: torch.empty(len(images), 0)
+
+    def attribute_scores(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n, k) in [0, 1]; ShapeError, BadOption for anything else returned."""
+        return self._checked(self.attribute_function(images), (len(images), len(self.attributes)))
