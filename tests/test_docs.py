@@ -19,7 +19,7 @@ PAGES = sorted(
     if not {part for part in page.relative_to(ROOT).parts[:-1] if part.startswith(".")}
     and page.relative_to(ROOT).parts[0] in ("docs", "recipes", "benchmarks", "examples", page.name)
 )
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -18,11 +18,16 @@ COMMANDS = {
     "Example (about a minute):  unfeature demo runs/demo",
     "list": "List generators, measurements, finders, unlearners, metrics and presets.\n\n"
     "Example:  unfeature list generators",
+    "check": "Say everything that is wrong with a generator of your own, and what to do; or that it conforms.\n\n"
+    "Example:  unfeature check my_generator.py:load",
+    "trust": "Allow a Python file that somebody else's run folder names; read it first, it runs with your rights.\n\n"
+    "Example:  unfeature trust their_generator.py",
     "sample": "Start a run: draw pictures of a generator to mark.\n\n"
     "Example:  unfeature sample runs/thick --generator mnist-vae --count 6000",
-    "mark": "Name the feature and take marks: by a measurement, a function of images, or a file.\n\n"
+    "mark": "Name the feature and take marks: by a measurement, a function of images, a file, a CLIP-like model.\n\n"
     "Example:  unfeature mark runs/thick thickness --by thickness --per-side 500\n"
-    "Example:  unfeature mark runs/faces glasses --by marks.csv --judge my_judge.py:shows_glasses",
+    "Example:  unfeature mark runs/faces glasses --by marks.csv --judge my_judge.py:shows_glasses\n"
+    "Example:  unfeature mark runs/faces hats --by clip --clip-model models/clip --prompt hat --judge my_judge.py:hats",
     "find": "Find the feature the marks show: a direction and a threshold in latent space.\n\n"
     "Example:  unfeature find runs/thick --margin 0.25 (latent units)",
     "preview": "Show in seconds, without training, what the copy would learn from.\n\n"
@@ -32,6 +37,15 @@ COMMANDS = {
     "evaluate": "Measure original, rejection filter, teacher and unlearned on fresh samples.\n\n"
     "Example:  unfeature evaluate runs/thick --count 10000",
     "report": "Write the report: HTML, Markdown and JSON.\n\nExample:  unfeature report runs/thick",
+    "export": "Write the unlearned generator for other programs, by default in the format your checkpoint came in.\n\n"
+    "Example:  unfeature export runs/thick --to unlearned.pth\n"
+    "Example:  unfeature export runs/thick --to unlearned.onnx --format onnx",
+    "apply": "Put a diff that `export --format diff` wrote into a checkpoint, or take it out again.\n\n"
+    "Example:  unfeature apply thick.diff original.pth --to unlearned.pth",
+    "assets": "Check the files of others that benchmarks run against, or fetch missing ones: only then is a connection "
+    "opened, and only with --yes.\n\n"
+    "Example:  unfeature assets check\n"
+    "Example:  unfeature assets fetch face_vae64 --yes",
     "run": "Do all of it from a file of options; given again, it goes on where it was stopped.\n\n"
     "Example:  unfeature run thick.toml runs/thick --preset paper",
 }

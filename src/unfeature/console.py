@@ -15,6 +15,12 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from unfeature.artifacts import Evaluation, Preview, Score, StepRecord
+    from unfeature.assets import Asset, State
+    from unfeature.testing import Finding
+    from unfeature.workflow.checking import Facts
+
+PATIENCE = 2 * 3600
+"""Seconds of training beyond which a quicker way is named."""
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False)
@@ -177,3 +183,45 @@ def evaluation(result: Evaluation) -> None:
         ratio, *others = cells
         table.add_row(row.name, percent(ratio), *("-" if score is None else f"{score.value:.4f}" for score in others))
     _out.print(table)
+
+
+def findings(found: Sequence[Finding]) -> None:
+    """What is wrong with a generator, each with what to do."""
+    for number, finding in enumerate(found, start=1):
+        say(f"{number:2}. {finding.wrong}.\n    {finding.remedy}")
+
+
+def conforms(name: str, facts: Facts) -> None:
+    """What a generator is like that keeps every promise."""
+    spec, speed = facts.spec, facts.pictures_per_second
+    say(f"{name} conforms.")
+    lines = {
+        "latents": f"{spec.latent_dim} numbers",
+        "pictures": f"{'x'.join(map(str, spec.image_shape))} (channels x height x width)",
+        "parameters": f"{facts.parameters:,}",
+        "speed": f"{speed:,.0f} pictures a second here" if speed >= 10 else f"{1 / speed:.2g} s a picture here",
+        "unlearning": f"about {duration(facts.unlearning)} here with the default options, if it uses all its steps",
+        "licence": spec.licence or "not stated",
+    }
+    if facts.unlearning > PATIENCE:
+        lines["unlearning"] += "; quicker with  unlearn --device cuda  or a smaller --batch"
+    for label, value in lines.items():
+        say(f"  {label:11} {value}")
+    for note in facts.notes:
+        say(f"  note: {note}")
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours in two digits."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.2g} {unit}" if seconds < 100 * length else f"{seconds / length:.0f} {unit}"
+    return f"{max(1.0, seconds):.0f} s"
+
+
+def assets(listed: Mapping[str, Asset], found: Mapping[str, State]) -> None:
+    """A line for every file of the list."""
+    colours = {"whole": "green", "same weights": "green", "missing": "yellow", "damaged": "red"}
+    for name, asset in listed.items():
+        _out.print(f"{name:15} {found[name]:13} {asset.licence}", markup=False, style=colours[found[name]])
+        say(f"{'':15} {asset.about}")

@@ -61,6 +61,14 @@ class BadFile(UnfeatureError, ValueError):
     """A file of the user's that cannot be read as what it should be."""
 
 
+class NotConforming(UnfeatureError):
+    """A generator that breaks a promise of `protocols.Generator`; what it is was told before."""
+
+
+class UntrustedCode(UnfeatureError):
+    """A Python file that a run folder names and that the user has never named on this machine."""
+
+
 class RunBusy(UnfeatureError):
     """Another process holds the run folder."""
 

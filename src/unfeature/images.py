@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unfeature.errors import BadFile
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 Pixels = NDArray[np.uint8]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+"""Of files that are taken for pictures in a folder."""
+
+
+def rows_at_once(shape: tuple[int, int, int], pixels: int, least: int, most: int) -> int:
+    """How many pictures (c, h, w) of together about `pixels` pixels are made in one pass: what bounds memory."""
+    return max(least, min(most, pixels // (shape[1] * shape[2])))
 
 
 def to_pixels(images: Tensor) -> Pixels:
@@ -45,3 +57,19 @@ def png(picture: Pixels, zoom: int = 1) -> bytes:
 def data_uri(picture: Pixels, zoom: int = 1) -> str:
     """(h, w[, 3]) uint8 -> `data:image/png;base64,...` for a page that asks nobody for anything."""
     return "data:image/png;base64," + base64.b64encode(png(picture, zoom)).decode()
+
+
+def read_picture(path: Path) -> Tensor:
+    """An image file -> (1, 3, h, w) float32 in [0, 1], the right way up, transparency over black; BadFile."""
+    import torch
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                pixels = np.array(ImageOps.exif_transpose(picture).convert("RGBA"), dtype=np.float32) / 255
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        told = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise BadFile(f"cannot read {path} as a picture: {told}. Expected PNG, JPEG, WebP or BMP; check it.") from error
+    return torch.from_numpy(pixels[..., :3] * pixels[..., 3:]).permute(2, 0, 1)[None]

@@ -57,6 +57,12 @@ class MarkOptions(Options):
     share: float = Field(0.10, gt=0, lt=1, description="A measured feature is in this share of the original's samples.")
     per_side: int = Field(500, ge=1, description="Marks kept with and without the feature, at most.")
     wanted_ratio: float = Field(0.0042, gt=0, lt=1, description="Target ratio that counts as removed.")
+    clip_model: str = Field("", description="With `--by clip`: folder of a CLIP-like model; nothing is downloaded.")
+    prompt: str = Field("", description="With `--by clip`: the feature in words, e.g. a face with glasses.")
+    contrast: str = Field("", description="With `--prompt`: its absence in words; without, the top `share` has it.")
+    examples: tuple[str, ...] = Field(
+        (), description="With `--by clip`: pictures that show the feature, files or folders; repeat the flag."
+    )
 
 
 class FindOptions(Options):
@@ -116,12 +122,14 @@ class EvaluateOptions(Measuring):
 class RunOptions(Options):
     """Everything `unfeature run FILE.toml` needs; a table for each verb."""
 
-    generator: str = Field("mnist-vae", description="Shipped name, FILE.safetensors or FILE.py:FUNCTION.")
+    generator: str = Field("mnist-vae", description="Shipped name, checkpoint file or FILE.py:FUNCTION.")
+    weights: str | None = Field(None, description="Checkpoint file put in place of the generator's own weights.")
+    arguments: dict[str, Any] = Field({}, description="Of the generator's family or function; see `sample --argument`.")
     feature: str = Field("thickness", description="What the feature is called in files and reports.")
     marks: str = Field(
-        "thickness", description="Who marks: a measurement, FILE.py:FUNCTION, or a JSON or CSV of marks."
+        "thickness", description="Who marks: a measurement, FILE.py:FUNCTION, a JSON or CSV of marks, clip or truth."
     )
-    judge: str = Field("", description="Who decides the result; empty: who marks, where that is no file of marks.")
+    judge: str = Field("", description="Who decides the result; empty: whoever marks by a measurement or function.")
     sample: SampleOptions = SampleOptions()
     mark: MarkOptions = MarkOptions()
     find: FindOptions = FindOptions()

@@ -10,7 +10,7 @@ from torch import Tensor
 from unfeature.artifacts import Preview, Score
 from unfeature.images import Pixels, to_pixels
 from unfeature.intervals import mean_interval
-from unfeature.judging import batches
+from unfeature.judging import drawn
 from unfeature.protocols import Extractor, Feature, Generator, Judge
 from unfeature.seeds import stream
 
@@ -34,8 +34,7 @@ class Sample:
 
 def draw(generator: Generator, judge: Judge | None, extractor: Extractor | None, n: int, seed: int) -> Sample:
     """`n` fresh samples from the preview stream of run `seed`."""
-    parts = list(batches(generator, stream("preview", seed, 0, n)))
-    latents, images = (torch.cat(side) for side in zip(*parts, strict=True))
+    latents, images = drawn(generator, stream("preview", seed, 0, n))
     shows = judge.score(images) >= 0.5 if judge is not None else None
     return Sample(latents, images, shows, _classes(extractor, images) if extractor is not None else None)
 

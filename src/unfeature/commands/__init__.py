@@ -1,5 +1,7 @@
 """The commands: parse, call a verb of `unfeature.workflow`, print. No arithmetic; torch only inside a command."""
 
+from unfeature.commands.assets import assets_
+from unfeature.commands.exports import apply_, export_
 from unfeature.commands.job import (
     demo_,
     evaluate_,
@@ -12,10 +14,15 @@ from unfeature.commands.job import (
     sample_,
     unlearn_,
 )
+from unfeature.commands.models import check_, trust_
 
 __all__ = [
+    "apply_",
+    "assets_",
+    "check_",
     "demo_",
     "evaluate_",
+    "export_",
     "find_",
     "list_",
     "mark_",
@@ -23,5 +30,6 @@ __all__ = [
     "report_",
     "run_",
     "sample_",
+    "trust_",
     "unlearn_",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from cyclopts import Parameter
 
 from unfeature import console
-from unfeature.errors import Interrupted, UnknownName
+from unfeature.errors import BadOption, Interrupted, UnknownName
 from unfeature.options import (
     EvaluateOptions,
     FindOptions,
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Chosen = TypeVar("Chosen", bound=Options)
 Flat = Parameter(name="*")
 RunFolder = Annotated[Path, Parameter(help="Run folder, e.g. runs/thick.")]
+Arguments = Annotated[
+    tuple[str, ...], Parameter(help="NAME=VALUE for the generator's family or function; repeat the flag.", negative="")
+]
 Preset = Annotated[
     str, Parameter(help="Start from these options instead of the defaults; see `unfeature list presets`.")
 ]
@@ -68,20 +71,35 @@ def sample_(
     run: RunFolder,
     /,
     *,
-    generator: Annotated[str, Parameter(help="Shipped name, FILE.safetensors or FILE.py:FUNCTION.")] = "mnist-vae",
+    generator: Annotated[str, Parameter(help="Shipped name, checkpoint file or FILE.py:FUNCTION.")] = "mnist-vae",
     weights: Annotated[
-        str | None, Parameter(help="Safetensors file put in place of the generator's own weights.")
+        str | None, Parameter(help="Checkpoint file put in place of the generator's own weights.")
     ] = None,
+    argument: Arguments = (),
     options: Annotated[SampleOptions, Flat] = SampleOptions(),  # noqa: B008 - frozen
 ) -> None:
     """Draw the gallery."""
     from unfeature import workflow
 
+    notes: list[str] = []
     with console.working(f"drawing {options.count:,} pictures of {generator}"):
-        gallery = workflow.sample(run, generator, options, weights)
+        gallery = workflow.sample(run, generator, options, weights, named_values(argument), notes.append)
+    for note in notes:
+        console.say(f"{generator}: {note}")
     console.wrote(run, "gallery.png", "gallery.csv", "gallery.json")
     console.say(f"{len(gallery.seeds):,} pictures of {gallery.generator}.")
     console.then("Mark those that show the feature:", f"unfeature mark {_quoted(run)} thickness --by thickness")
+
+
+def named_values(given: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE, ... as a dict; BadOption."""
+    found = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not name.isidentifier() or not equals:
+            raise BadOption(f"argument is {pair!r}; expected NAME=VALUE. See:  unfeature sample --help")
+        found[name] = value
+    return found
 
 
 def mark_(
@@ -89,9 +107,11 @@ def mark_(
     feature: Annotated[str, Parameter(help="What the feature is called in files and reports.")],
     /,
     *,
-    by: Annotated[str, Parameter(help="Who marks: a measurement, FILE.py:FUNCTION, or a JSON or CSV of marks.")],
+    by: Annotated[
+        str, Parameter(help="Who marks: a measurement, FILE.py:FUNCTION, a JSON or CSV of marks, clip or truth.")
+    ],
     judge: Annotated[
-        str, Parameter(help="Who decides the result; by default whoever marks, where that is no file.")
+        str, Parameter(help="Who decides the result; by default whoever marks by a measurement or function.")
     ] = "",
     options: Annotated[MarkOptions, Flat] = MarkOptions(),  # noqa: B008
 ) -> None:
@@ -197,8 +217,11 @@ def demo_(run: RunFolder = Path("runs/demo"), /) -> None:
 def _all(run: Path, options: RunOptions, again: str) -> None:
     from unfeature import workflow
 
+    notes: list[str] = []
     with _resumable(again), console.everything(run, options.unlearn.steps) as hooks:
-        paths = workflow.run(run, options, **hooks)
+        paths = workflow.run(run, options, on_note=notes.append, **hooks)
+    for note in notes:
+        console.say(f"{options.generator}: {note}")
     console.verdict(json.loads((run / "report.json").read_text(encoding="utf-8"))["verdict"]["sentence"])
     console.wrote(run, *(path.name for path in paths), "unlearned.safetensors")
     console.then("Open the report:", f"{paths[0]}")

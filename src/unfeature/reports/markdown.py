@@ -26,13 +26,13 @@ def render_markdown(
 
 
 def _top(words: Content) -> Iterator[str]:
-    yield f"# {_plain(words.title)}"
-    yield f"**{words.status}.** {_plain(words.verdict.sentence)}"
-    yield _list((tile.label, f"{tile.value} ({tile.note})") for tile in words.tiles)
+    yield f"# {plain(words.title)}"
+    yield f"**{words.status}.** {plain(words.verdict.sentence)}"
+    yield listed((tile.label, f"{tile.value} ({tile.note})") for tile in words.tiles)
     yield "## What was asked"
-    yield _list(words.asked)
+    yield listed(words.asked)
     if words.preview:
-        yield _plain(words.preview)
+        yield plain(words.preview)
 
 
 def _results(words: Content, shown: int) -> Iterator[str]:
@@ -41,14 +41,14 @@ def _results(words: Content, shown: int) -> Iterator[str]:
         yield f"The HTML report beside this one shows {shown} pairs of pictures, before and after."
     yield "Below each figure stand its 95 % interval and the number of pictures (n) behind it."
     yield _main(words.main)
-    yield _list((line.name, line.about) for line in words.main.lines if line.about)
+    yield listed((line.name, line.about) for line in words.main.lines if line.about)
     if words.strengths:
         unit = f", in {words.strengths.unit}" if words.strengths.unit else ""
-        yield _plain(f"The measured feature{unit}; it begins at {words.strengths.cut}.")
-        heads = ["Of the pictures", *map(_plain, words.strengths.columns)]
-        yield _table(heads, [[name, *map(_plain, cells)] for name, cells in words.strengths.lines])
+        yield plain(f"The measured feature{unit}; it begins at {words.strengths.cut}.")
+        heads = ["Of the pictures", *map(plain, words.strengths.columns)]
+        yield _table(heads, [[name, *map(plain, cells)] for name, cells in words.strengths.lines])
     if words.training:
-        yield _plain(words.training)
+        yield plain(words.training)
     yield "## Every figure"
     yield _full(words.full)
 
@@ -58,28 +58,28 @@ def _fine_print(words: Content) -> Iterator[str]:
     for section in words.sections:
         yield f"### {section.title}"
         if section.intro:
-            yield _plain(section.intro)
-        yield _list(section.entries)
+            yield plain(section.intro)
+        yield listed(section.entries)
     yield "### Limits"
-    yield "\n".join(f"- {_plain(limit)}" for limit in words.limits)
+    yield "\n".join(f"- {plain(limit)}" for limit in words.limits)
     if words.command:
         yield "### Command"
-        yield _code(words.command)
+        yield code(words.command)
 
 
 def _main(table: MainTable) -> str:
-    heads = ["Pictures made by", *(f"{_plain(head.title)}<br>({head.better})" for head in table.heads)]
-    lines = [[f"**{_plain(line.name)}**", *map(_cell, line.cells)] for line in table.lines]
+    heads = ["Pictures made by", *(f"{plain(head.title)}<br>({head.better})" for head in table.heads)]
+    lines = [[f"**{plain(line.name)}**", *map(_cell, line.cells)] for line in table.lines]
     return _table(heads, lines)
 
 
 def _full(table: FullTable) -> str:
     lines = [
-        [f"{_plain(head.title)} ({head.better})<br>{_code(head.code)}", *map(_cell, cells)]
+        [f"{plain(head.title)} ({head.better})<br>{code(head.code)}", *map(_cell, cells)]
         for group in table.groups
         for head, cells in group.lines
     ]
-    return _table(["Figure", *map(_plain, table.columns)], lines)
+    return _table(["Figure", *map(plain, table.columns)], lines)
 
 
 def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -88,20 +88,21 @@ def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(cell: Cell | None) -> str:
-    return "–" if cell is None else _plain(cell.value) + f"<br>{_plain(cell.interval)}<br>n = {cell.n}"
+    return "–" if cell is None else plain(cell.value) + f"<br>{plain(cell.interval)}<br>n = {cell.n}"
 
 
-def _list(entries: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in entries)
+def listed(entries: Iterable[tuple[str, str]]) -> str:
+    """A list of `name: value`."""
+    return "\n".join(f"- {plain(name)}: {plain(value)}" for name, value in entries)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown and the HTML inside it leave alone, on one line."""
     text = re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#])", r"\\\1", text)
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """A code span that its own back quotes cannot end, on one line, fit for a table."""
     text = re.sub(r"\s+", " ", text).replace("|", "\\|")
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)

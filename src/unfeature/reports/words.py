@@ -11,6 +11,8 @@ from unfeature.artifacts import Score
 
 _SIZED = re.compile(r"\A(?P<family>[a-z]+)\d+k?_(?P<rest>.*)\Z", re.DOTALL)
 """`fd10k_mnist-digits_to_all`: family, number of images, then extractor and reference."""
+_PAIR = re.compile(r"\Aperceptual_.*_(?P<group>untouched|never_had|had|edited)\Z", re.DOTALL)
+"""`perceptual_squeezenet10-128px_edited`: extractor, then which pictures."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ SHOWS, DISTANCE, QUALITY, PAIRED, OTHER = (
 )
 GROUPS = (SHOWS, DISTANCE, QUALITY, PAIRED, OTHER)
 _FREE, _ALL = "pictures of the original without the feature", "all pictures of the original"
+_PERCEPTUAL = "mean squared difference of the extractor's normalised features, all layers alike; it is not LPIPS"
 
 MEASURES: Mapping[str, Measure] = {
     "target_ratio": Measure(
@@ -68,6 +71,36 @@ MEASURES: Mapping[str, Measure] = {
     "flips_edited": Measure(
         "Edited pictures that changed {class}", PAIRED, "pictures whose latent the edit moves", True, False
     ),
+    "attribute_flips_all": Measure(
+        "Other attributes that changed, all pictures", PAIRED, "share of the judge's other attributes, averaged", True,
+        False,
+    ),
+    "attribute_flips_untouched": Measure(
+        "Other attributes that changed, untouched pictures", PAIRED,
+        "share of the judge's other attributes; the edit leaves these pictures alone", True, False,
+    ),
+    "attribute_flips_never_had": Measure(
+        "Other attributes that changed, pictures without the feature", PAIRED,
+        "share of the judge's other attributes, averaged", True, False,
+    ),
+    "attribute_flips_had": Measure(
+        "Other attributes that changed, pictures with the feature", PAIRED,
+        "share of the judge's other attributes, averaged", True, False,
+    ),
+    "attribute_flips_edited": Measure(
+        "Other attributes that changed, edited pictures", PAIRED,
+        "share of the judge's other attributes, where the edit moves the latent", True, False,
+    ),
+    "perceptual_untouched": Measure(
+        "Perceptual change of untouched pictures", PAIRED, _PERCEPTUAL, higher_is_better=False
+    ),
+    "perceptual_never_had": Measure(
+        "Perceptual change of pictures without the feature", PAIRED, _PERCEPTUAL, higher_is_better=False
+    ),
+    "perceptual_had": Measure(
+        "Perceptual change of pictures with the feature", PAIRED, "the same; here change is the purpose"
+    ),
+    "perceptual_edited": Measure("Perceptual change of edited pictures", PAIRED, _PERCEPTUAL, higher_is_better=False),
     "drift_untouched": Measure(
         "Pixel change of untouched pictures", PAIRED, "mean absolute change, 100 % = black to white", True, False
     ),
@@ -95,7 +128,12 @@ def family(name: str) -> str:
 
     >>> family("fd10k_mnist-digits_to_all"), family("coverage2k_other"), family("flips_had"), family("new_score")
     ('fd_to_all', 'coverage', 'flips_had', 'new_score')
+    >>> family("perceptual_squeezenet10-128px_never_had")
+    'perceptual_never_had'
     """
+    pair = _PAIR.match(name)
+    if pair is not None:
+        return f"perceptual_{pair['group']}"
     match = _SIZED.match(name)
     if match is None:
         return name

@@ -5,14 +5,16 @@ from __future__ import annotations
 from unfeature.testing.checks import (
     check_feature,
     check_finder,
-    check_generator,
     check_judge,
     check_metric,
     check_unlearner,
 )
+from unfeature.testing.generators import check_generator, findings
+from unfeature.testing.remedies import Finding
 from unfeature.testing.tiny import TinyExtractor, TinyGenerator, TinyJudge, TinySize, tiny_marks
 
 __all__ = [
+    "Finding",
     "TinyExtractor",
     "TinyGenerator",
     "TinyJudge",
@@ -23,5 +25,6 @@ __all__ = [
     "check_judge",
     "check_metric",
     "check_unlearner",
+    "findings",
     "tiny_marks",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from unfeature.artifacts import Feedback, Score, StepRecord
 from unfeature.errors import NotEnoughFeedback, UnfeatureError, WrongGenerator
@@ -29,10 +29,8 @@ from unfeature.protocols import (
     Unlearner,
 )
 from unfeature.seeds import stream
+from unfeature.testing.generators import TOLERANCE, check_generator
 from unfeature.testing.tiny import TinyExtractor, TinyGenerator, TinyJudge, tiny_marks
-
-TOLERANCE = 1e-5
-"""How much a row may differ between batches: float32 sums in another order."""
 
 
 def _expect(claim: bool, otherwise: str) -> None:
@@ -55,50 +53,6 @@ def _expect_rows(what: str, function: Callable[[Tensor], Tensor], rows: Tensor) 
     alone = torch.cat([function(row) for row in torch.split(rows, 1)])
     worst = float((whole.double() - alone.double()).abs().max())
     _expect(worst <= TOLERANCE, f"{what}: a row depends on the rest of its batch, by {worst:.2g} > {TOLERANCE:g}")
-
-
-def check_generator(generator: Generator) -> None:
-    """A Generator: images in [0, 1] of the shape it says, rows independent, differentiable, copies independent."""
-    _expect(isinstance(generator, Generator), f"{type(generator).__name__} lacks a member of protocols.Generator")
-    for name, part in generator.module.named_modules():
-        normalises = isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training
-        _expect(not normalises, f'batch norm "{name}" is in training mode; expected module.eval()')
-    spec, seeds = generator.spec, stream("check", 0, 0, 6)
-    latents = generator.sample_latents(seeds)
-    wanted = (len(seeds), spec.latent_dim)
-    _expect(latents.shape == wanted, f"sample_latents gave {tuple(latents.shape)}; expected {wanted}")
-    _expect(latents.dtype == torch.float32, f"latents are {latents.dtype}; expected torch.float32")
-    alone = torch.cat([generator.sample_latents(seeds[i : i + 1]) for i in range(len(seeds))])
-    _expect(torch.equal(latents, alone), "sample_latents: row i depends on more than seeds[i]")
-    _check_images(generator, latents)
-    moved = latents.clone().requires_grad_()
-    total = generator.synthesize(moved).sum()
-    slope = torch.autograd.grad(total, moved, allow_unused=True)[0] if total.requires_grad else None
-    _expect(slope is not None and bool((slope != 0).any()), "synthesize passes no gradient to the latents")
-    _check_copy(generator, latents)
-
-
-def _check_images(generator: Generator, latents: Tensor) -> None:
-    with torch.no_grad():
-        images = generator.synthesize(latents)
-        wanted = (len(latents), *generator.spec.image_shape)
-        _expect(images.shape == wanted, f"synthesize gave images of shape {tuple(images.shape)}; expected {wanted}")
-        _expect(images.dtype == torch.float32, f"images are {images.dtype}; expected torch.float32")
-        _expect(not bool(images.isnan().any()), "synthesize gave NaN; expected values in [0, 1]")
-        low, high = float(images.min()), float(images.max())
-        _expect(low >= 0 and high <= 1, f"synthesize gave values from {low:g} to {high:g}; expected [0, 1]")
-        _expect_rows("synthesize", generator.synthesize, latents)
-
-
-def _check_copy(generator: Generator, latents: Tensor) -> None:
-    twin, before = generator.copy(), generator.spec
-    _expect(twin.spec == before, f"the copy is {twin.spec}; expected the same as the original, {before}")
-    with torch.no_grad():
-        same = torch.equal(twin.synthesize(latents), generator.synthesize(latents))
-        _expect(same, "the copy makes other images than the original at the same latents")
-        for value in twin.module.state_dict().values():
-            value.add_(1)
-    _expect(generator.spec == before, "the copy shares weights with the original: changing one changed the other")
 
 
 def check_finder(make_finder: Callable[[], Finder]) -> None:
@@ -220,7 +174,7 @@ def check_metric(make_metric: Callable[[Reference], Metric]) -> None:
     told: list[list[Score]] = []
     parts = torch.split(torch.arange(n), 70)
     for batches in ((torch.arange(n),), parts, parts[::-1]):
-        metric = make_metric(Reference("tiny", other.embedding, other.embedding))
+        metric = make_metric(Reference("tiny", other.embedding, other.embedding, _distance))
         for rows in batches:
             metric.update(Paired(_take(after, rows), _take(before, rows), rewritten[rows]))
         told.append(metric.compute())
@@ -241,11 +195,18 @@ def _look(n: int, run_seed: int) -> Look:
     generator, extractor = TinyGenerator(), TinyExtractor()
     with torch.no_grad():
         images = generator.synthesize(generator.sample_latents(stream("check", run_seed, 0, n)))
-        return Look(images, TinyJudge().score(images) >= 0.5, extractor.embed(images), extractor.logits(images))
+        seen = extractor.embed(images), extractor.logits(images)
+        return Look(images, TinyJudge().score(images) >= 0.5, *seen, attributes=images.flatten(1)[:, ::9] >= 0.5)
 
 
 def _take(look: Look, rows: Tensor) -> Look:
-    return Look(look.images[rows], look.shows[rows], look.embedding[rows], look.logits[rows])
+    assert look.attributes is not None
+    parts = look.images[rows], look.shows[rows], look.embedding[rows], look.logits[rows]
+    return Look(*parts, attributes=look.attributes[rows])
+
+
+def _distance(one: Tensor, other: Tensor) -> Tensor:
+    return (one - other).square().mean(dim=(1, 2, 3))
 
 
 def check_judge(judge: Judge, images: Tensor) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from unfeature import paper
 from unfeature.artifacts import StepRecord
 from unfeature.errors import BadCheckpoint, BadOption, WrongGenerator
+from unfeature.images import rows_at_once
 from unfeature.options import UnlearnOptions
 from unfeature.protocols import Checkpoint, Feature, Generator
 from unfeature.seeds import stream
@@ -24,8 +25,11 @@ from unfeature.unlearners.stopping import SequentialWilson
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-PROBE = 500
-"""Latents on which the distance to the teacher is watched."""
+PROBE, PROBE_PIXELS = 500, 2**22
+"""Latents on which the distance to the teacher is watched; fewer for large pictures."""
+
+PASS_PIXELS = 2**18
+"""Pixels of a batch that go forward and back at a time: what training keeps in memory."""
 
 RETRY = 5
 """Checks between two tests of the target ratio: a test costs thousands of judged images, a check's distance nothing."""
@@ -119,9 +123,10 @@ class _Loop:
             copied.module.requires_grad_(copied is self.student)
         self.parameters = dict(self.student.module.named_parameters())
         self.adam = torch.optim.Adam(self.parameters.values(), lr=options.learning_rate, fused=True)
-        self.probe = self.teacher.sample_latents(stream("probe", seed, 0, PROBE))
-        with torch.no_grad():
-            self.probe_target = self.teacher.synthesize(feature.erase(self.probe))
+        shape = generator.spec.image_shape
+        self.rows = rows_at_once(shape, PASS_PIXELS, 1, options.batch)
+        self.probe = self.teacher.sample_latents(stream("probe", seed, 0, rows_at_once(shape, PROBE_PIXELS, 32, PROBE)))
+        self.probe_target = self._made(self.teacher, feature.erase(self.probe))
 
     def learning_rate(self, step: int) -> float:
         """Adam's rate at a step, from the schedule."""
@@ -134,22 +139,14 @@ class _Loop:
         first = step * self.options.batch
         seeds = stream("train", self.seed, first, first + self.options.batch)
         latents = self.student.sample_latents(seeds[self.fabric.global_rank :: self.fabric.world_size])
-        with torch.no_grad(), self.fabric.autocast():
-            target = self.teacher.synthesize(self.feature.erase(latents))
-        with self.fabric.autocast():
-            made = self.student.synthesize(latents)
-        loss = paper.losses(
-            made.float(),
-            target.float(),
-            self.feature.contains(latents),
-            alpha=self.options.alpha,
-            perceptual=self.options.perceptual,
-            l1=self.options.l1,
-        )
         self.adam.zero_grad(set_to_none=True)
-        self.fabric.backward(loss.total)
+        told = dict.fromkeys(("total", "unlearn", "perceptual", "reconstruction"), 0.0)
+        for part in torch.split(latents, self.rows):
+            loss, share = self._losses(part), len(part) / len(latents)
+            self.fabric.backward(loss.total * share)
+            told = {name: value + share * float(getattr(loss, name).detach()) for name, value in told.items()}
         if self.fabric.world_size > 1:
-            gradients = {name: parameter.grad for name, parameter in self.parameters.items()}
+            gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
             for name, mean in self.fabric.all_reduce(gradients, reduce_op="mean").items():  # type: ignore[union-attr]
                 self.parameters[name].grad = mean
         self.adam.param_groups[0]["lr"] = self.learning_rate(step)
@@ -157,17 +154,35 @@ class _Loop:
         return StepRecord(
             step=step + 1,
             steps=self.options.steps,
-            loss=float(loss.total.detach()),
-            unlearn=float(loss.unlearn.detach()),
-            perceptual=float(loss.perceptual.detach()),
-            reconstruction=float(loss.reconstruction.detach()),
+            loss=told["total"],
+            unlearn=told["unlearn"],
+            perceptual=told["perceptual"],
+            reconstruction=told["reconstruction"],
         )
+
+    def _losses(self, latents: Tensor) -> paper.Losses:
+        """Equations (6) to (9) on some rows (m, d) of the batch, means over m."""
+        with torch.no_grad(), self.fabric.autocast():
+            target = self.teacher.synthesize(self.feature.erase(latents))
+        with self.fabric.autocast():
+            made = self.student.synthesize(latents)
+        return paper.losses(
+            made.float(),
+            target.float(),
+            self.feature.contains(latents),
+            alpha=self.options.alpha,
+            perceptual=self.options.perceptual,
+            l1=self.options.l1,
+        )
+
+    @torch.no_grad()
+    def _made(self, generator: Generator, latents: Tensor) -> Tensor:
+        """(n, d) -> (n, c, h, w), a few at a time."""
+        return torch.cat([generator.synthesize(part) for part in torch.split(latents, 2 * self.rows)])
 
     def distance(self) -> float:
         """Mean absolute pixel distance to the teacher's images on the probe latents, in [0, 1]."""
-        with torch.no_grad():
-            made = self.student.synthesize(self.probe)
-        distance = float((made - self.probe_target).abs().mean())
+        distance = float((self._made(self.student, self.probe) - self.probe_target).abs().mean())
         if not math.isfinite(distance):
             raise BadCheckpoint(
                 f"training diverged: the copy's images are {distance} away from the teacher's. "
@@ -176,10 +191,10 @@ class _Loop:
         return distance
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that training changes: weights, buffers, Adam's moments."""
+        """Everything that training changes: weights, buffers, Adam's moments (none for weights no image depends on)."""
         kept = {f"module.{key}": value for key, value in self.student.module.state_dict().items()}
         for name, parameter in self.parameters.items():
-            kept |= {f"adam.{name}.{key}": value for key, value in self.adam.state[parameter].items()}
+            kept |= {f"adam.{name}.{key}": value for key, value in self.adam.state.get(parameter, {}).items()}
         return kept
 
     def restore(self, checkpoint: Checkpoint | None) -> dict[str, Any]:
@@ -190,9 +205,9 @@ class _Loop:
         tensors, facts = saved
         own = self.student.module.state_dict()
         self.student.module.load_state_dict({key: tensors[f"module.{key}"] for key in own})
+        keys = ("step", "exp_avg", "exp_avg_sq")
         for name, parameter in self.parameters.items():
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            self.adam.state[parameter] = {
-                key: tensors[f"adam.{name}.{key}"].to(parameter.device, copy=True) for key in keys
-            }
+            if f"adam.{name}.step" in tensors:
+                moments = {key: tensors[f"adam.{name}.{key}"] for key in keys}
+                self.adam.state[parameter] = {k: v.to(parameter.device, copy=True) for k, v in moments.items()}
         return facts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,8 +10,10 @@ import torch
 from unfeature.artifacts import Artifact, Feedback, Gallery, GeneratorSpec, Preview, content_id
 from unfeature.errors import MissingStep, ShapeError, WrongGenerator
 from unfeature.features import load_feature
-from unfeature.generators.loading import fill, load_generator
+from unfeature.generators.filling import fill
+from unfeature.generators.loading import load_generator
 from unfeature.judging import load_extractor, load_judge
+from unfeature.plugins import name_code, require_named
 from unfeature.protocols import Extractor, Feature, Generator, Judge
 from unfeature.store import Run, TrainingState
 
@@ -27,6 +29,8 @@ class About(Artifact):
     seed: int
     sample: dict[str, Any]
     versions: dict[str, str]
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Of the generator, over those its file says; runs of earlier versions have none."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,10 @@ class Teachers(Artifact):
 
 
 def the_generator(run: Run) -> tuple[Generator, About]:
-    """The run's generator and run.json; WrongGenerator where the file it came from has changed since."""
+    """The run's generator and run.json; WrongGenerator where the file it came from has changed since, UntrustedCode."""
     about = run.read_as("run.json", About)
-    generator = load_generator(about.generator, about.weights)
+    require_named(about.generator, str(run.path("run.json")))
+    generator = load_generator(about.generator, about.weights, about.arguments)
     if generator.spec.id != about.spec.id:
         raise WrongGenerator("run", about.spec.id, generator.spec.id)
     return generator, about
@@ -70,13 +75,18 @@ def the_gallery(run: Run, generator: Generator) -> Gallery:
 
 
 def the_judge(run: Run, generator: Generator, seed: int) -> Judge | None:
-    """Who decides in this run; None where only a file of marks was given."""
+    """Who decides in this run; None where only a file of marks was given. UntrustedCode."""
     request = run.read_as("request.json", Request)
+    require_named(request.judge, str(run.path("request.json")))
     return load_judge(request.judge, generator, seed, request.share, request.cut) if request.judge else None
 
 
 def the_extractor(reference: str, generator: Generator) -> Extractor:
-    """A shipped extractor by name or what FILE.py:FUNCTION returns; ShapeError where the pictures do not fit it."""
+    """A shipped extractor by name or what FILE.py:FUNCTION returns; ShapeError where the pictures do not fit it.
+
+    The name is the user's, given with the verb.
+    """
+    name_code(reference)
     extractor, shape = load_extractor(reference), generator.spec.image_shape
     try:
         images = torch.zeros(2, *shape)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,17 +16,29 @@ from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
 from unfeature.features import FINDERS
 from unfeature.generators.loading import load_generator, to_safetensors
-from unfeature.images import grid, png, to_pixels
-from unfeature.judging import batches, is_marks_file, load_judge, marks_by_judge, marks_from_file
+from unfeature.images import grid, png, rows_at_once, to_pixels
+from unfeature.judging import (
+    TRUTH,
+    check_guide,
+    drawn,
+    guide,
+    is_marks_file,
+    load_judge,
+    marks_by_judge,
+    marks_by_truth,
+    marks_from_file,
+    only_guides,
+)
 from unfeature.options import FindOptions, MarkOptions, SampleOptions
+from unfeature.plugins import name_code
 from unfeature.protocols import Feature, Finder
 from unfeature.seeds import stream
 from unfeature.store import Run
 from unfeature.tables import resolve
 from unfeature.workflow.inputs import About, Request, the_gallery, the_generator
 
-SHEET = 400
-"""Pictures on the gallery's contact sheet."""
+SHEET, SHEET_PIXELS = 400, 2**22
+"""Pictures on the gallery's contact sheet; fewer of large ones."""
 
 
 def versions() -> dict[str, str]:
@@ -35,22 +49,32 @@ def versions() -> dict[str, str]:
 
 
 def sample(
-    folder: str | Path, generator: str, options: SampleOptions | None = None, weights: str | None = None
+    folder: str | Path,
+    generator: str,
+    options: SampleOptions | None = None,
+    weights: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Gallery:
-    """Start a run: draw the gallery of a generator (shipped name, FILE.safetensors, FILE.py:FUNCTION).
+    """Start a run: draw the gallery of a generator; `generator`, `weights`, `arguments` as in `load_generator`.
 
-    Writes run.json, gallery.json, gallery.png (the first pictures) and gallery.csv (a form for marks made elsewhere).
+    `on_note` is told what was found and assumed in its file. Writes run.json, gallery.json, gallery.png (the first
+    pictures) and gallery.csv (a form for marks made elsewhere).
     """
     options = options or SampleOptions()
     run = Run(Path(folder))
-    source = load_generator(generator, weights)
+    name_code(generator)
+    source = load_generator(generator, weights, arguments)
+    for note in getattr(source, "notes", ()):
+        on_note(note)
     seeds = stream("gallery", options.seed, 0, options.count)
     gallery = Gallery(source.spec.id, tuple(seeds.tolist()))
-    _, images = next(batches(source, seeds[:SHEET]))
+    _, images = drawn(source, seeds[: rows_at_once(source.spec.image_shape, SHEET_PIXELS, 40, SHEET)])
     _check_values(images, generator)
     sheet = png(grid(to_pixels(images), columns=20), zoom=enlarge(images.shape[-1]))
     with run.held(new=True):
-        about = About(generator, weights, source.spec, options.seed, options.model_dump(), versions())
+        drawn_with = options.seed, options.model_dump(), versions(), dict(arguments or {})
+        about = About(generator, weights, source.spec, *drawn_with)
         run.write_json("run.json", about.to_json())
         run.write_json("gallery.json", gallery.to_json())
         run.write("gallery.png", sheet)
@@ -77,28 +101,34 @@ def enlarge(width: int) -> int:
 def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None = None, judge: str = "") -> Feedback:
     """Name the feature and take marks: a measurement or FILE.py:NAME marks the gallery, or a JSON or CSV holds them.
 
-    `judge` decides the result later; by default whoever marks, where that is no file. Writes feedback.json and
+    `clip` marks as `options` say, `truth` by what the generator itself knows of the attribute called `feature`. `judge`
+    decides the result later; by default whoever marks, where that is none of the last three. Writes feedback.json and
     request.json.
     """
     options = options or MarkOptions()
+    check_guide(by, options)
     run = Run(Path(folder))
+    for code in (by, judge):
+        name_code(code)
     with run.held():
         generator, about = the_generator(run)
         gallery = the_gallery(run, generator)
-        decides = judge or ("" if is_marks_file(by) else by)
-        cut = None
+        decides = judge or ("" if only_guides(by) else by)
+        deciding = None
         if is_marks_file(by):
             feedback = marks_from_file(Path(by), gallery, feature)
-            if decides:
-                cut = getattr(load_judge(decides, generator, about.seed, options.share), "cut", None)
+        elif by == TRUTH:
+            feedback = marks_by_truth(generator, gallery, feature, options)
         else:
-            marking = load_judge(by, generator, about.seed, options.share)
-            feedback = marks_by_judge(marking, by, generator, gallery, feature, options)
-            deciding = marking if decides == by else load_judge(decides, generator, about.seed, options.share)
-            cut = getattr(deciding, "cut", None)
+            marking, told = guide(by, generator, about.seed, options)
+            feedback = marks_by_judge(marking, told, generator, gallery, feature, options)
+            deciding = marking if decides == by else None
+        if decides and deciding is None:
+            deciding = load_judge(decides, generator, about.seed, options.share)
         if feedback.generator != gallery.generator:
             raise WrongGenerator("feedback", feedback.generator, gallery.generator)
         run.write_json("feedback.json", feedback.to_json())
+        cut = getattr(deciding, "cut", None)
         request = Request(feature, by, decides, cut, options.share, options.per_side, options.wanted_ratio)
         run.write_json("request.json", request.to_json())
     return feedback

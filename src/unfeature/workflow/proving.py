@@ -12,8 +12,8 @@ import torch
 from unfeature import evaluation as evidence
 from unfeature.artifacts import Evaluation, Feedback, StepRecord
 from unfeature.errors import MissingStep
-from unfeature.images import to_pixels
-from unfeature.judging import BATCH, batches
+from unfeature.images import rows_at_once, to_pixels
+from unfeature.judging import BATCH, CLIP, drawn
 from unfeature.options import EvaluateOptions
 from unfeature.protocols import Generator
 from unfeature.seeds import stream
@@ -31,6 +31,9 @@ from unfeature.workflow.marking import versions
 
 if TYPE_CHECKING:
     from unfeature.reports import Pictures
+
+SHOWN = 2**22
+"""Pixels of all the pictures together among which the report's are looked for."""
 
 PAIRS = 12
 """Pictures of a kind in the report, each before and after."""
@@ -51,9 +54,10 @@ def evaluate(
         request, judge = run.read_as("request.json", Request), the_judge(run, generator, about.seed)
         if judge is None:
             named = f"{run.folder} {shlex.quote(request.feature)}"
+            by = request.by if request.by != CLIP else f"{CLIP} ..."
             raise MissingStep(
                 f"nobody judges run {run.folder}; expected a measurement or a function that decides whether a picture "
-                f"shows the feature. Name one:  unfeature mark {named} --by {request.by} "
+                f"shows the feature. Name one:  unfeature mark {named} --by {by} "
                 "--judge FILE.py:FUNCTION"
             )
         extractor = the_extractor(options.extractor, generator)
@@ -131,8 +135,8 @@ def _pictures(run: Run, generator: Generator, student: Generator, seed: int) -> 
     feature, _ = the_feature(run, generator)
     judge = the_judge(run, generator, seed)
     assert judge is not None, "an evaluation exists, so somebody judged"
-    latents, before = next(batches(generator, stream("evaluate", seed, 0, BATCH)))
-    _, after = next(batches(student, stream("evaluate", seed, 0, BATCH)))
+    seeds = stream("evaluate", seed, 0, rows_at_once(generator.spec.image_shape, SHOWN, 2 * PAIRS, BATCH))
+    (latents, before), (_, after) = drawn(generator, seeds), drawn(student, seeds)
     shows, flagged = judge.score(before) >= 0.5, feature.contains(latents)
     edited = torch.nonzero(shows & flagged).flatten()[:PAIRS]
     untouched = torch.nonzero(~shows & ~flagged).flatten()[:PAIRS]

@@ -44,13 +44,14 @@ def run(
     options: RunOptions,
     *,
     on_verb: Callable[[str], None] = lambda verb: None,
+    on_note: Callable[[str], None] = lambda note: None,
     on_preview: Callable[[Preview, float], None] = lambda preview, wanted: None,
     on_step: Callable[[StepRecord], None] = lambda record: None,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Path]:
     """Every verb in turn; given again after an interruption it goes on, to the same bytes. The report's paths."""
     on_verb("sample")
-    sample(folder, options.generator, options.sample)
+    sample(folder, options.generator, options.sample, options.weights, options.arguments, on_note)
     on_verb("mark")
     mark(folder, options.feature, options.marks, options.mark, options.judge)
     on_verb("find")

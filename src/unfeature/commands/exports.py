@@ -1,0 +1,51 @@
+"""From a run to files for other programs, and what was changed put into a checkpoint or taken out again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from unfeature import console
+
+
+def export_(
+    run: Annotated[Path, Parameter(help="Run folder, e.g. runs/thick.")],
+    /,
+    *,
+    to: Annotated[Path, Parameter(help="File to write; a card, FILE.md, comes beside it.")],
+    format: Annotated[
+        Literal["", "original", "safetensors", "diff", "torch-export", "onnx"],
+        Parameter(help="By default that of the checkpoint you came with, or safetensors."),
+    ] = "",
+) -> None:
+    """For other programs."""
+    from unfeature import workflow
+
+    with console.working(f"writing {to}"):
+        made = workflow.export(run, to, format)
+    console.say(f"wrote {made.file}, {made.card}")
+    console.say(f"Format: {made.form}. Its pixels are within {made.parity:.2g} of the trained copy's.")
+    if made.form == "diff":
+        console.then("Put it into a checkpoint:", f"unfeature apply {shlex.quote(str(to))} ORIGINAL --to UNLEARNED")
+    else:
+        console.then("Read the card:", str(made.card))
+
+
+def apply_(
+    diff: Annotated[Path, Parameter(help="What `export --format diff` wrote.")],
+    checkpoint: Annotated[Path, Parameter(help="The checkpoint it was made for; it is left as it is.")],
+    /,
+    *,
+    to: Annotated[Path, Parameter(help="File to write, in the checkpoint's format and names.")],
+    revert: Annotated[bool, Parameter(help="Take the diff out again.", negative="")] = False,
+) -> None:
+    """A diff into a checkpoint."""
+    from unfeature import workflow
+
+    workflow.apply(diff, checkpoint, to, revert=revert)
+    console.say(f"wrote {to}")
+    back, files = "" if revert else " --revert", f"{shlex.quote(str(diff))} {shlex.quote(str(to))}"
+    console.then("And back:", f"unfeature apply {files} --to OTHER{back}")

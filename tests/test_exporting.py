@@ -1,0 +1,206 @@
+"""Out again: into the user's own format, with a card, for other runtimes, and as a diff that can be taken out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from unfeature import workflow
+from unfeature.cli import main
+from unfeature.errors import BadCheckpoint, BadFile, BadOption
+from unfeature.generators.diffs import applied, difference
+from unfeature.generators.loading import load_generator
+from unfeature.generators.safetensors_files import read_safetensors
+from unfeature.options import EvaluateOptions, FindOptions, MarkOptions, SampleOptions, UnlearnOptions
+
+ADAPTER = """
+import torch
+from pathlib import Path
+from torch import nn
+from unfeature import from_module
+
+class Toy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 28 * 28))
+    def forward(self, z):
+        return torch.sigmoid(self.body(z)).view(-1, 1, 28, 28)
+
+def load():
+    return from_module("toy", Toy(), 6, weights=Path(__file__).parent / "toy.pth", licence="MIT")
+"""
+
+SAMPLER = """
+import sys, torch
+from torch import nn
+body = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 28 * 28))
+saved = torch.load(sys.argv[1], weights_only=True)
+body.load_state_dict({k.removeprefix("module.body."): v.float() for k, v in saved["state_dict"].items() if "body" in k})
+images = torch.sigmoid(body(torch.randn(2000, 6, generator=torch.Generator().manual_seed(1))))
+print(saved["epoch"], len(saved["state_dict"]), float((images.mean(1) > float(sys.argv[2])).float().mean()))
+"""
+"""The user's own sampling code: it knows nothing of unfeature."""
+
+
+def bright_judge(folder: Path) -> str:
+    (folder / "bright.py").write_text("def bright(images):\n    return (images.mean(dim=(1, 2, 3)) > 0.56).float()\n")
+    return f"{folder / 'bright.py'}:bright"
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a user's half-precision checkpoint with wrappers, an encoder and an optimiser beside the weights."""
+    folder = tmp_path_factory.mktemp("toy")
+    torch.manual_seed(3)
+    body = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 28 * 28))
+    with torch.no_grad():
+        body[2].weight.add_(0.15)  # so that brightness is a direction
+        body[2].bias.sub_(1.0)
+    state = {f"module.body.{key}": value.half() for key, value in body.state_dict().items()}
+    state["module.encoder.weight"] = torch.ones(3, 3, dtype=torch.float16)
+    torch.save({"epoch": 7, "state_dict": state, "optimizer": {"lr": [0.1], "m": torch.ones(2)}}, folder / "toy.pth")
+    (folder / "toy.py").write_text(ADAPTER)
+    run = folder / "run"
+    workflow.sample(run, f"{folder / 'toy.py'}:load", SampleOptions(count=1000))
+    workflow.mark(run, "bright", bright_judge(folder), MarkOptions(per_side=100))
+    workflow.find(run, FindOptions(margin=2.0))
+    workflow.unlearn(run, UnlearnOptions(steps=600, learning_rate=5e-3, alpha=1.0, check_every=300, tolerance=1e-6))
+    return folder
+
+
+def test_the_original_format_is_a_drop_in_file(toy: Path) -> None:
+    made = workflow.export(toy / "run", toy / "out.pth")
+    assert made.form == "original" and made.parity < 2e-3
+    before, after = (torch.load(toy / name, weights_only=True) for name in ("toy.pth", "out.pth"))
+    assert after["epoch"] == 7 and after["optimizer"]["lr"] == [0.1]
+    assert list(after["state_dict"]) == list(before["state_dict"])
+    for key, value in after["state_dict"].items():
+        assert (value.dtype, value.shape) == (torch.float16, before["state_dict"][key].shape)
+    assert torch.equal(after["state_dict"]["module.encoder.weight"], before["state_dict"]["module.encoder.weight"])
+    shares = [sampled(toy, name) for name in ("toy.pth", "out.pth")]
+    assert shares[0][:2] == shares[1][:2] == ("7", "5")
+    before_share, after_share = (float(share[2]) for share in shares)
+    assert before_share > 0.1 and after_share < before_share / 5
+
+
+def sampled(folder: Path, name: str) -> tuple[str, ...]:
+    (folder / "sampler.py").write_text(SAMPLER)
+    done = subprocess.run(
+        [sys.executable, str(folder / "sampler.py"), str(folder / name), "0.56"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return tuple(done.stdout.split())
+
+
+def test_a_card_stands_beside_it_and_says_what_is_known(toy: Path) -> None:
+    made = workflow.export(toy / "run", toy / "card.safetensors", "safetensors")
+    card = made.card.read_text()
+    for told in ("license: MIT", '"bright" was removed', "It was not evaluated", "SHA-256 of toy.pth", "alpha: 1.0"):
+        assert told in card
+    assert made.card.name == "card.safetensors.md"
+    assert safetensors.torch.load_file(made.file).keys() == {
+        f"body.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")
+    }
+
+
+@pytest.mark.parametrize("form", ["torch-export", "onnx"])
+def test_other_runtimes_make_the_same_pictures(toy: Path, form: str) -> None:
+    made = workflow.export(toy / "run", toy / f"out.{form}", form)
+    assert made.parity <= 1e-5 and f"out.{form}" in made.card.read_text()
+
+
+def test_a_diff_goes_in_and_out_to_the_same_bytes(toy: Path) -> None:
+    made = workflow.export(toy / "run", toy / "bright.diff", "diff")
+    workflow.export(toy / "run", toy / "direct.pth")
+    put = workflow.apply(made.file, toy / "toy.pth", toy / "put.pth")
+    assert put.read_bytes() == (toy / "direct.pth").read_bytes()
+    back = workflow.apply(made.file, put, toy / "back.pth", revert=True)
+    one, other = (torch.load(path, weights_only=True)["state_dict"] for path in (back, toy / "toy.pth"))
+    assert all(torch.equal(one[key], other[key]) for key in other)
+    with pytest.raises(BadCheckpoint, match=r"already as the diff leaves it; .* To take it out again use:  --revert"):
+        workflow.apply(made.file, put, toy / "twice.pth")
+    with pytest.raises(BadCheckpoint, match=r"already as the diff leaves it; .* Leave --revert out"):
+        workflow.apply(made.file, toy / "toy.pth", toy / "twice.pth", revert=True)
+    with pytest.raises(BadCheckpoint, match=r"is no diff file"):
+        workflow.apply(toy / "run" / "feature.safetensors", put, toy / "twice.pth")
+    assert not (toy / "twice.pth").exists()
+
+
+def test_nothing_is_overwritten(toy: Path) -> None:
+    kept = (toy / "toy.pth").read_bytes()
+    with pytest.raises(BadFile, match=r"toy.pth is there already; expected a new name"):
+        workflow.export(toy / "run", toy / "toy.pth")
+    (toy / "half.pth.md").write_text("mine")
+    with pytest.raises(BadFile, match=r"half.pth.md is there already"):
+        workflow.export(toy / "run", toy / "half.pth")
+    assert (toy / "toy.pth").read_bytes() == kept and not (toy / "half.pth").exists()
+
+
+def test_a_changed_original_is_noticed(toy: Path) -> None:
+    path, kept = toy / "toy.pth", (toy / "toy.pth").read_bytes()
+    state = torch.load(path, weights_only=True)
+    try:
+        torch.save({**state, "epoch": 8}, path)
+        made = workflow.export(toy / "run", toy / "late.pth")  # the same weights: only what stands beside them differs
+        assert torch.load(made.file, weights_only=True)["epoch"] == 8
+    finally:
+        path.write_bytes(kept)
+
+
+def test_the_command_tells_what_it_wrote(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["export", str(toy / "run"), "--to", str(toy / "told.pth")])
+    out = capsys.readouterr().out
+    assert left.value.code == 0 and "told.pth.md" in out and "Format: original" in out
+    for arguments in (["--format", "tflite"], ["--format", "onnx", "--to", str(toy / "told.pth")]):
+        with pytest.raises(SystemExit) as left:
+            main(
+                ["export", str(toy / "run"), "--to", str(toy / "x"), *arguments][: 6 if "onnx" not in arguments else 9]
+            )
+        assert left.value.code == 2
+
+
+@pytest.mark.slow
+def test_a_shipped_generator_goes_through_every_format(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    workflow.sample(run, "mnist-vae", SampleOptions(count=600))
+    workflow.mark(run, "thickness", "thickness", MarkOptions(per_side=40))
+    workflow.find(run)
+    workflow.unlearn(run, UnlearnOptions(steps=60, check_every=30))
+    workflow.evaluate(run, EvaluateOptions(count=1000))
+    with pytest.raises(BadOption, match=r"did not come from a file of yours"):
+        workflow.export(run, tmp_path / "x", "original")
+    for form in ("safetensors", "diff", "torch-export", "onnx"):
+        made = workflow.export(run, tmp_path / f"out.{form}", form)
+        card = made.card.read_text()
+        assert made.parity <= 1e-5 and "| unlearned |" in card and "CC BY-SA" in card
+    again = load_generator(str(tmp_path / "out.safetensors"))
+    assert again.spec.id == load_generator(str(run / "unlearned.safetensors")).spec.id
+
+
+def some(**more: Tensor) -> dict[str, Tensor]:
+    return {"a": torch.arange(4.0), "b": torch.ones(2, 3, dtype=torch.float16), "c": torch.tensor(7), **more}
+
+
+def test_a_diff_holds_only_what_changed() -> None:
+    after = some(b=torch.full((2, 3), 2.5, dtype=torch.float16))
+    data = read_safetensors("d", difference(some(), after, {"unlearned": "x"}))
+    assert list(data[0]) == ["b"] and data[1]["unlearned"] == "x"
+    assert torch.equal(applied("d", data, some(), revert=False)["b"], after["b"])
+    assert torch.equal(applied("d", data, after, revert=True)["b"], some()["b"])
+
+
+@pytest.mark.parametrize("change", [{"b": torch.zeros(2, 3, dtype=torch.float16)}, {"b": torch.ones(2, 3)}])
+def test_a_diff_for_other_weights_is_refused(change: dict[str, Any]) -> None:
+    data = read_safetensors("d", difference(some(), some(b=torch.full((2, 3), 2.5, dtype=torch.float16)), {}))
+    with pytest.raises(BadCheckpoint, match=r"not the one the diff was made for .* Use the file"):
+        applied("d", data, some(**change), revert=False)
