@@ -64,10 +64,12 @@ def test_known_truth_is_what_the_judges_see() -> None:
     truth = generator.module.truth(latents)  # type: ignore[operator]
     names = list(generator.module.attributes)  # type: ignore[arg-type]
     assert truth.shape == (400, 40) and truth.dtype == torch.bool
+    told = {}
     for name in ("Male", "Smiling"):
         judge = load_judge(f"{BENCHMARKS / 'judges' / 'celeba.py'}:b_{name}", generator, 0, 0.1)
-        agree = (judge.score(images) >= 0.5) == truth[:, names.index(name)]
-        assert float(agree.float().mean()) > 0.75  # blurry pictures, and a judge that errs: far above chance
+        scores, has = judge.score(images), truth[:, names.index(name)]
+        told[name] = float(scores[has].mean() - scores[~has].mean())
+    assert told["Male"] > 0.5 and told["Smiling"] > 0.2, told  # blurry pictures, and a judge that errs
     share = truth.float().mean(dim=0)
     assert 0.3 < float(share[names.index("Male")]) < 0.55 and float(share[names.index("Eyeglasses")]) < 0.15
     beard = ~truth[:, names.index("No_Beard")]
