@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -85,3 +86,15 @@ def test_perceptual_distance_of_squeezenet_orders_distortions() -> None:
     assert bool((network.distance(images, near) < network.distance(images, far)).all())
     torch.testing.assert_close(network.distance(images, far), network.distance(far, images))
     assert network.name == f"squeezenet10-{network.size}px" and len(network.hash) == 64
+
+
+@assets
+@pytest.mark.parametrize(("feature", "agreement"), [("teeth", 0.70), ("teeth_a", 0.78), ("orange", 0.90)])
+def test_judges_of_the_face_gan_agree_with_marks_made_by_eye(feature: str, agreement: float) -> None:
+    rows = (BENCHMARKS / "marks" / f"face_gan36-{feature.partition('_')[0]}.csv").read_text().splitlines()[1:]
+    sure = {int(seed): mark == "1" for seed, mark in (row.split(",") for row in rows) if mark in ("0", "1")}
+    assert len(sure) > 300
+    generator = load_generator(f"{BENCHMARKS / 'generators' / 'face_gan36'}.py:load")
+    judge = load_judge(f"{BENCHMARKS / 'judges' / 'gan36.py'}:{feature}", generator, 0, 0.1)
+    shows = judge.score(drawn(generator, np.array(list(sure), dtype=np.int64))[1]) >= 0.5
+    assert float((shows == torch.tensor(list(sure.values()))).float().mean()) > agreement

@@ -267,6 +267,7 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
     "no storage": (lambda: archive(weighed(tensor(key="7"))), "the file has 0 of it"),
     "a short storage": (lambda: archive(weighed(tensor()), {"archive/data/0": bytes(15)}), ""),
     "encrypted": (lambda: _flagged(archive(weighed(tensor()))), "is encrypted"),
+    "beyond any file": (lambda: _beyond(archive(weighed(tensor()))), "not a whole torch file"),
     "overlapping": (lambda: _overlapping(archive(weighed(tensor()))), "not a whole torch file"),
     "a long pickle": (lambda: archive(bytes(2**24 + 1)), "data.pkl has 16,777,217 bytes"),
     "wrong sums": (lambda: _spoilt(archive(weighed(tensor()))), "not a whole torch file"),
@@ -279,6 +280,16 @@ def _flagged(data: bytes) -> bytes:
     at = data.index(b"PK\x01\x02")
     changed[at + 8] |= 1
     return bytes(changed)
+
+
+def _beyond(data: bytes) -> bytes:
+    """The first member says that it begins at 2^63."""
+    at, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    far, name = struct.pack("<HHQ", 1, 8, 2**63 + 5), len("archive/data.pkl")
+    entry_, rest = data[at : at + 46 + name], data[at + 46 + name : end]
+    entry_ = entry_[:30] + struct.pack("<H", len(far)) + entry_[32:42] + b"\xff" * 4 + entry_[46:]
+    size = struct.pack("<I", end - at + len(far))
+    return data[:at] + entry_ + far + rest + data[end : end + 12] + size + data[end + 16 :]
 
 
 def _overlapping(data: bytes) -> bytes:

@@ -12,6 +12,8 @@ from unfeature.errors import BadFile
 
 STEEP = 20.0
 """A label is tanh(STEEP * distance from the cut): beyond 0.9 on either side from 0.07 standard deviations on."""
+SURE = 0.5
+"""Distance from the cut at which a label is 1 or -1 to four digits."""
 
 
 class Labelled(nn.Module):
@@ -54,3 +56,12 @@ class Labelled(nn.Module):
     def truth(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n, k) bool: the attributes each picture was told to have."""
         return self.depth(latents) > 0
+
+    def telling(self, latents: Tensor, attribute: str, shows: bool) -> Tensor:
+        """(n, d) -> (n, d): the latents with that label told or not told, every other label as it was."""
+        k, place = len(self.cuts), self.attributes.index(attribute)
+        wanted = torch.full((len(latents),), SURE if shows else -SURE).to(latents) - self.depth(latents)[:, place]
+        lone = torch.zeros(k, 1).to(latents)
+        lone[place] = 1.0
+        step = torch.linalg.solve_triangular(self.mixing, lone, upper=False)[:, 0]  # moves this label's number alone
+        return latents + torch.nn.functional.pad(torch.outer(wanted, step), (latents.shape[1] - k, 0))

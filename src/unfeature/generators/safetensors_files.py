@@ -59,7 +59,15 @@ def read_plain(where: str, data: bytes) -> tuple[dict[str, Tensor], dict[str, st
         entries = header(data)
         metadata, loaded = entries.pop("__metadata__", {}), safetensors.torch.load(data)
         tensors = {name: loaded[name] for name in entries}  # in the file's order
-    except (safetensors.SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
+    except (
+        safetensors.SafetensorError,
+        ValueError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+        ArithmeticError,
+        MemoryError,
+    ) as error:
         raise BadCheckpoint(
             f"{where} is not a whole safetensors file ({error}); got {len(data)} bytes. It was cut off or is of "
             "another kind: copy or download it again."
