@@ -1,4 +1,4 @@
-"""The paper's method on three generators, two features, three seeds: does the copy reach its teacher?
+"""The paper's method on four generators, two features, three seeds: does the copy reach its teacher?
 
     UNFEATURE_ASSETS=../shared/assets python benchmarks/bars.py --seeds 0 1 2
 
@@ -21,11 +21,14 @@ from unfeature import workflow
 from unfeature.artifacts import Evaluation, Preview
 
 RESULTS = Path(__file__).parent / "results"
-GENERATORS = {
-    "mnist_vae20": f"{Path(__file__).parent / 'generators/mnist_vae20.py'}:load",
-    "mnist-vae": "mnist-vae",
-    "mnist-gan": "mnist-gan",
+GENERATORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mnist_vae20": (f"{Path(__file__).parent / 'generators/mnist_vae20.py'}:load", {}),
+    "mnist-vae": ("mnist-vae", {}),
+    "mnist-gan": ("mnist-gan", {}),
+    "mnist-stylegan2 z": ("mnist-stylegan2", {"space": "z"}),
+    "mnist-stylegan2 w": ("mnist-stylegan2", {"space": "w"}),
 }
+"""Name in the table -> reference and arguments."""
 FEATURES = ("thickness", "slant")
 OFFSETS = (0.0, -0.25, -0.5)
 MARGINS = (0.0, 0.25, 0.5)
@@ -58,11 +61,12 @@ def choose(previews: list[Preview], wanted: float) -> Preview:
     return min(ranked, key=lambda pair: pair[0])[1]
 
 
-def one(folder: Path, generator: str, feature: str, seed: int) -> dict[str, Any]:
+def one(folder: Path, name: str, feature: str, seed: int) -> dict[str, Any]:
     """One run: its figures."""
+    generator, arguments = GENERATORS[name]
     began = time.monotonic()
     if not (folder / "report.json").is_file():
-        workflow.sample(folder, generator, o.SampleOptions(seed=seed))
+        workflow.sample(folder, generator, o.SampleOptions(seed=seed), arguments=arguments)
         workflow.mark(folder, feature, feature)
         workflow.find(folder)
         pooled = workflow.preview(folder, o.PreviewOptions(count=100))[0].threshold
@@ -75,7 +79,7 @@ def one(folder: Path, generator: str, feature: str, seed: int) -> dict[str, Any]
         (folder / "seconds.json").write_text(json.dumps(time.monotonic() - began))
         workflow.evaluate(folder)
         workflow.report(folder)
-    return figures(folder) | {"feature": feature, "seed": seed}
+    return {"generator": name, "feature": feature, "seed": seed} | figures(folder)
 
 
 def figures(folder: Path) -> dict[str, Any]:
@@ -85,7 +89,6 @@ def figures(folder: Path) -> dict[str, Any]:
     copy = result.row("unlearned").scores
     fd = next(name for name in result.floor if name.startswith("fd"))
     return {
-        "generator": result.generator.name,
         "threshold": told["preview"]["threshold"],
         "margin": told["preview"]["margin"],
         "before": result.row("original").scores["target_ratio"].to_json(),
@@ -100,6 +103,7 @@ def figures(folder: Path) -> dict[str, Any]:
         "steps": told["log"][-1]["step"],
         "seconds": json.loads((folder / "seconds.json").read_text()),
         "verdict": told["verdict"]["sentence"],
+        "versions": result.versions,
     }
 
 
@@ -109,10 +113,14 @@ def _cell(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def write(rows: list[dict[str, Any]]) -> None:
-    """Both result files; nothing in them is typed by hand."""
+def write(made: list[dict[str, Any]]) -> None:
+    """Both result files, rows made anew in place of older ones; nothing in them is typed by hand."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "bars.json").write_text(json.dumps({"versions": workflow.versions(), "rows": rows}, indent=1) + "\n")
+    path = RESULTS / "bars.json"
+    known = json.loads(path.read_text())["rows"] if path.is_file() else []
+    of = {tuple(row[key] for key in ("generator", "feature", "seed")): row for row in (*known, *made)}
+    rows = list(of.values())
+    path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     lines = [" | ".join(COLUMNS.values()), " | ".join("---" for _ in COLUMNS)]
     lines += [" | ".join(_cell(row[column]) for column in COLUMNS) for row in rows]
     (RESULTS / "bars.md").write_text("".join(f"| {line} |\n" for line in lines))
@@ -129,7 +137,7 @@ def main() -> None:
     for seed in arguments.seeds:
         for name in arguments.generators:
             for feature in FEATURES:
-                rows.append(one(arguments.runs / f"{name}-{feature}-{seed}", GENERATORS[name], feature, seed))
+                rows.append(one(arguments.runs / f"{name}-{feature}-{seed}".replace(" ", "-"), name, feature, seed))
                 print(" | ".join(_cell(rows[-1][column]) for column in COLUMNS), flush=True)
                 write(rows)
 

@@ -26,7 +26,7 @@ FORMATS = ("original", "safetensors", "diff", "torch-export", "onnx")
 
 def reopened(source: Source, wanted: Mapping[str, Tensor]) -> Opened:
     """The user's file again; BadCheckpoint where it is another one now."""
-    opened = open_checkpoint(source.path, wanted.keys())
+    opened = open_checkpoint(source.path, wanted.keys(), at=(source.where, source.prefix))
     if (opened.sha256, opened.where, opened.prefix) != (source.sha256, source.where, source.prefix):
         raise BadCheckpoint(
             f"{source.path} has SHA-256 {opened.sha256[:16]}..., but the run began with {source.sha256[:16]}...; "
