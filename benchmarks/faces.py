@@ -6,7 +6,8 @@ face_vae64   Bangs, Smiling, Male from 1,000 and from 200 marks, half a side; ne
 face_gan36   two features found by looking at its pictures and marked by eye (benchmarks/marks)
 face_cvae40  Eyeglasses, Bangs, Goatee from 1,000 marks without error; what its pictures show is known exactly
 
-Pooled threshold, unit vector, no margin: the paper's teacher as it is. Judged on 10,000 seeds that chose nothing.
+Pooled threshold, unit vector, no margin: the paper's teacher as it is. Judged on 10,000 seeds that chose nothing
+(face_cvae40: 4,000).
 Resumable: a run folder that has its report is not made again. Writes benchmarks/results/faces.json and .md.
 """
 
@@ -71,6 +72,8 @@ class Case:
     judge: str
     second: str = ""
     """Another judge, asked for the ratios only."""
+    count: int = 10_000
+    """Fresh samples per row."""
     training: dict[str, Any] = field(default_factory=dict)
     """Options of `unlearn` other than the defaults."""
 
@@ -93,14 +96,14 @@ def cases() -> list[Case]:
         for feature, marks, second in (("teeth", 353, f"{gan}teeth_a"), ("orange", 423, ""))
     ]
     known = [
-        Case("face_cvae40", feature, 1000, "truth", f"{celeba}b_{feature}", training=SLOW)
+        Case("face_cvae40", feature, 1000, "truth", f"{celeba}b_{feature}", "", 4000, SLOW)
         for feature in ("Eyeglasses", "Bangs", "Goatee")
     ]
     return [*vae, *by_eye, *known]
 
 
-SLOW: dict[str, Any] = {"batch": 16, "steps": 1000}
-"""face_cvae40 makes a hundred pictures a second."""
+SLOW: dict[str, Any] = {"batch": 16, "steps": 600, "tolerance": 0.002}
+"""face_cvae40 makes a hundred pictures a second; its labels change few pixels, so the copy has to come closer."""
 
 
 def run(case: Case, folder: Path, count: int) -> dict[str, Any]:
@@ -229,13 +232,13 @@ def main() -> None:
     """Every case in turn, the results written after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="cases whose name has this in it; results are not written")
-    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--most", type=int, default=10_000, help="fresh samples per row at most, to try it out")
     parser.add_argument("--runs", type=Path, default=Path("runs/faces"))
     arguments = parser.parse_args()
     rows = []
     for case in cases():
         if arguments.only in case.name:
-            rows.append(run(case, arguments.runs / case.name, arguments.count))
+            rows.append(run(case, arguments.runs / case.name, min(case.count, arguments.most)))
             print(" | ".join(_cell(rows[-1].get(column, "")) for column in COLUMNS), flush=True)
             if not arguments.only:
                 write(rows)

@@ -5,6 +5,8 @@ step ratio   one step of the unlearning loop over its bare arithmetic (one froze
 help         CPU seconds of `unfeature --help`, the best of five; bar 0.3
 preview      seconds of the verb, torch being loaded; bar 2
 unlearn      seconds of `unlearn` on mnist-vae with the demo's options; bar 20
+stylegan2    with random weights at 256 px, the official release's widest configuration: seconds a picture; bar 1.5;
+             GiB at most that unlearning it takes, two steps of a batch of 8 in space w, in a process of its own; bar 6
 demo         seconds of `unfeature demo` as a process; bar 90
 
 Writes benchmarks/results/speed.json.
@@ -28,9 +30,11 @@ import torch
 from unfeature import paper, workflow
 from unfeature.features.linear import LinearFeature
 from unfeature.generators.loading import load_generator
+from unfeature.generators.module import from_module
+from unfeature.generators.stylegan2 import StyleGAN2
 from unfeature.options import UnlearnOptions
 from unfeature.seeds import stream
-from unfeature.unlearners.distillation import _fabric, _Loop
+from unfeature.unlearners.distillation import Distillation, _fabric, _Loop
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -101,13 +105,40 @@ def verbs() -> dict[str, float]:
         return {"preview": preview, "unlearn": seconds(lambda: workflow.unlearn(folder, options.unlearn))}
 
 
+WIDEST = [512, 512, 512, 512, 512, 256, 128]
+"""Channels of StyleGAN2's synthesis at 4 to 256 px."""
+
+
+def stylegan2() -> dict[str, float]:
+    """Seconds a picture of 256 px, best of five, and peak memory of unlearning."""
+    generator = from_module("widest", StyleGAN2(WIDEST, space="w"), 512)
+    with torch.no_grad():
+        one = generator.sample_latents(stream("speed", 0, 0, 1))
+        sample = min(seconds(lambda: generator.synthesize(one)) for _ in range(5))
+    peak = subprocess.run([sys.executable, __file__, "--peak"], check=True, capture_output=True, text=True)
+    return {"sample": sample, "unlearn_gib": float(peak.stdout)}
+
+
+def peak_memory() -> float:
+    """GiB that this process took at most, after two steps on the widest StyleGAN2."""
+    generator = from_module("widest", StyleGAN2(WIDEST, space="w"), 512)
+    feature = LinearFeature("any", generator.spec.id, paper.unit(torch.ones(512)), 0.0)
+    Distillation(UnlearnOptions(steps=2, check_every=1, batch=8)).unlearn(generator, feature)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", action="store_true", help="also time the whole demo")
+    parser.add_argument("--peak", action="store_true", help="print the memory that StyleGAN2 takes, nothing else")
     arguments = parser.parse_args()
+    if arguments.peak:
+        print(peak_memory())
+        return
     found: dict[str, object] = {"versions": workflow.versions(), "help_cpu": help_cpu(), **verbs()}
     found["step"] = {name: step_ratio(name) for name in ("mnist-vae", "mnist-gan")}
+    found["stylegan2"] = stylegan2()
     if arguments.demo:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "unfeature", "demo", folder]

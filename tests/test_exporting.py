@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +169,15 @@ def test_the_command_tells_what_it_wrote(toy: Path, capsys: pytest.CaptureFixtur
                 ["export", str(toy / "run"), "--to", str(toy / "x"), *arguments][: 6 if "onnx" not in arguments else 9]
             )
         assert left.value.code == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("UNFEATURE_ASSETS" not in os.environ, reason="needs the public checkpoints")
+def test_somebody_elses_code_samples_an_unlearned_public_checkpoint() -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "dropin.py"
+    command = [sys.executable, str(script), "--only", "mnist_vae20", "--steps", "300"]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert told["before"]["low"] > 0.05 and told["after"]["high"] < 0.01
 
 
 @pytest.mark.slow

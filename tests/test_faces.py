@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from unfeature.generators.labelled import Labelled
 from unfeature.generators.loading import load_generator
 from unfeature.judging import drawn, load_judge
 from unfeature.metrics.squeezenet import load_squeezenet
@@ -75,6 +76,24 @@ def test_known_truth_is_what_the_judges_see() -> None:
     assert 0.3 < float(share[names.index("Male")]) < 0.55 and float(share[names.index("Eyeglasses")]) < 0.15
     beard = ~truth[:, names.index("No_Beard")]
     assert bool(truth[beard][:, names.index("Male")].float().mean() > 0.9)
+
+
+@assets
+def test_one_label_is_told_and_every_other_stays() -> None:
+    generator = load_generator(f"{BENCHMARKS / 'generators' / 'face_cvae40.py'}:load")
+    labels = generator.module
+    assert isinstance(labels, Labelled)
+    latents = generator.sample_latents(stream("test", 0, 0, 300))
+    place = labels.attributes.index("Goatee")
+    others = [i for i in range(40) if i != place]
+    for shows in (True, False):
+        told = labels.telling(latents, "Goatee", shows)
+        assert torch.equal(told[:, :64], latents[:, :64])
+        assert bool((labels.truth(told)[:, place] == shows).all())
+        assert torch.equal(labels.truth(told)[:, others], labels.truth(latents)[:, others])
+        torch.testing.assert_close(labels.depth(told)[:, others], labels.depth(latents)[:, others], rtol=0, atol=1e-4)
+    again = labels.telling(told, "Goatee", False)
+    torch.testing.assert_close(again, told, rtol=0, atol=1e-5)
 
 
 @assets
