@@ -69,7 +69,7 @@ def fake_evaluation() -> Evaluation:
         generator=GeneratorSpec("mnist-vae", "0123456789abcdef", 16, (1, 28, 28), "Apache-2.0"),
         result=GeneratorSpec("mnist-vae-unlearned", "fedcba9876543210", 16, (1, 28, 28), "Apache-2.0"),
         judge={"name": "thickness", "kind": "measurement", "cut": 4.2, "unit": "px", "guided_by": "500 marks"},
-        extractor={"name": "mnist-digits", "hash": "9f" * 32},
+        extractor={"name": "mnist-digits", "class_word": "digit", "hash": "9f" * 32},
         n=10_000,
         seeds={"gallery": [0, 4999], "training": [1_000_000, 1_051_199], "evaluation": [90_000_000, 90_009_999]},
         wanted_ratio=0.0042,

@@ -38,7 +38,8 @@ def _evaluation(
         _row("unlearned", unlearned, coverage, flips, drift),
     )
     values = {"rows": rows, **more}
-    return Evaluation("thick strokes", spec, spec, {}, {"name": "mnist-digits"}, N, {}, 0.0042, floor={}, **values)
+    extractor = values.pop("extractor", {"name": "mnist-digits", "class_word": "digit"})
+    return Evaluation("thick strokes", spec, spec, {}, extractor, N, {}, 0.0042, floor={}, **values)
 
 
 def test_removed_says_before_after_and_what_stayed() -> None:
@@ -60,6 +61,32 @@ def test_far_reach_of_the_edit_is_told() -> None:
     evaluation.row("unlearned").scores["flips_never_had"] = Score.share("flips_never_had", 1100, N)
     outcome = verdict(evaluation)
     assert outcome.sentence.endswith("but the edit reaches far: 11.0 % of all that never had it changed digit.")
+
+
+def test_classes_that_are_not_the_pictures_own_decide_nothing() -> None:
+    outcome = verdict(_evaluation(0.003, flips=0.4, extractor={"name": "squeezenet10-128px"}))
+    assert outcome.status == "removed"
+    assert "pixels changed by 0.60 % on average" in outcome.sentence
+    assert "class" not in outcome.sentence
+
+
+def test_the_judges_other_attributes_decide_where_it_tells_any() -> None:
+    for share, status, words in (
+        (0.02, "removed", "stayed as they were (2.0 % of the other attributes changed)"),
+        (0.06, "failed", "were damaged (6.0 % of the other attributes changed)"),
+    ):
+        for extractor in ({"name": "squeezenet10-128px"}, {"name": "mnist-digits", "class_word": "digit"}):
+            evaluation = _evaluation(0.003, flips=0.4, extractor=extractor)
+            told = Score("attribute_flips_untouched", share, share, share, N)
+            evaluation.row("unlearned").scores[told.name] = told
+            outcome = verdict(evaluation)
+            assert outcome.status == status
+            assert words in outcome.sentence
+    never = Score("attribute_flips_never_had", 0.07, 0.07, 0.07, N)
+    evaluation = _evaluation(0.003)
+    evaluation.row("unlearned").scores.update({never.name: never, "attribute_flips_untouched": never})
+    evaluation.row("unlearned").scores["attribute_flips_untouched"] = Score("attribute_flips_untouched", 0.0, 0, 0, N)
+    assert verdict(evaluation).sentence.endswith("7.0 % of the other attributes of all that never had it changed.")
 
 
 def test_reduced_blames_the_teacher_that_cannot() -> None:
@@ -87,13 +114,13 @@ def test_one_and_the_same_image_fails_as_a_collapse() -> None:
     outcome = verdict(_evaluation(0.0, coverage=0.001, flips=0.9, drift=0.12))
     assert outcome.status == "failed"
     assert "collapsed" in outcome.sentence
-    assert "90.0 % of them changed digit" in outcome.sentence
+    assert "90.0 % changed digit" in outcome.sentence
     assert verdict(_evaluation(0.0, coverage=0.44)).status == "failed"
 
 
 def test_damage_fails_and_is_named() -> None:
     for flips, drift, words in (
-        (0.06, 0.01, "6.0 % of them changed digit"),
+        (0.06, 0.01, "6.0 % changed digit"),
         (0.01, 0.03, "changed by 3.0 % on average"),
     ):
         outcome = verdict(_evaluation(0.001, flips=flips, drift=drift))

@@ -173,9 +173,11 @@ def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
 
 def evaluation(result: Evaluation) -> None:
     """The main figures of the four rows."""
+    from unfeature.reports.words import judged_flips
+
     table = Table(title=f"{result.feature}: {result.n:,} fresh samples a row; 95 % intervals", title_justify="left")
     distance = next(name for name in result.row("original").scores if name.startswith("fd") and "_to_all" not in name)
-    shown = ("target_ratio", distance, "flips_untouched", "drift_untouched")
+    shown = [name for name in ("target_ratio", distance, judged_flips(result, "untouched"), "drift_untouched") if name]
     for column in ("row", *shown):
         table.add_column(column, justify="left" if column == "row" else "right")
     for row in result.rows:

@@ -125,6 +125,8 @@ class Extractor(Protocol):
     """A frozen network whose features stand behind FD, KID, PRDC, and whose classes behind IS and flips.
 
     One that can also tell how different two images look has `distance`: (n, c, h, w) twice -> (n,), 0 for equal ones.
+    One whose classes are those of the pictures, as a digit network's are of digits, has `class_word`, the noun for
+    them: only then does a picture that changes class count as damaged.
     """
 
     @property

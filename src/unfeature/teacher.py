@@ -29,14 +29,17 @@ class Sample:
     shows: Tensor | None
     """(n,) bool: the judge finds the feature; None where nobody judges."""
     classes: Tensor | None
-    """(n,): the extractor's class; None where there is none."""
+    """(n,): the extractor's class; None where it has none of its own for the pictures."""
 
 
 def draw(generator: Generator, judge: Judge | None, extractor: Extractor | None, n: int, seed: int) -> Sample:
     """`n` fresh samples from the preview stream of run `seed`."""
     latents, images = drawn(generator, stream("preview", seed, 0, n))
     shows = judge.score(images) >= 0.5 if judge is not None else None
-    return Sample(latents, images, shows, _classes(extractor, images) if extractor is not None else None)
+    classes = None
+    if extractor is not None and hasattr(extractor, "class_word"):
+        classes = _classes(extractor, images)
+    return Sample(latents, images, shows, classes)
 
 
 def _classes(extractor: Extractor, images: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ class DigitNet(nn.Module):
     """
 
     name: str = NAME
+    class_word = "digit"
     hash: str = ""  # SHA-256 of the loaded weights file; empty for a network made from scratch
 
     def __init__(self, channels: int = 24, k: int = 64) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from unfeature.artifacts import Evaluation, Preview, Score, StepRecord
 from unfeature.reports.tables import FullTable, MainTable, StrengthTable, full_table, main_table, strength_table
-from unfeature.reports.verdicts import FLIPS_KEPT, Verdict, verdict
-from unfeature.reports.words import class_word, count, first, number, percent, percent_range
+from unfeature.reports.verdicts import DRIFT_KEPT, FLIPS_KEPT, Verdict, verdict
+from unfeature.reports.words import class_word, count, first, judged_flips, number, percent, percent_range
 
 STATUS = {"removed": "Removed", "reduced": "Reduced, not removed", "failed": "Failed"}
 LIMITS = (
@@ -75,7 +75,7 @@ def content(
         verdict=outcome,
         tiles=tuple(_tiles(evaluation)),
         asked=tuple(_asked(evaluation, facts)),
-        preview=_expectation(preview, class_word(evaluation.extractor)),
+        preview=_expectation(preview, evaluation.extractor),
         main=main_table(evaluation),
         full=full_table(evaluation),
         strengths=strength_table(evaluation),
@@ -92,17 +92,27 @@ def _tiles(evaluation: Evaluation) -> Iterator[Tile]:
     if before is not None and after is not None:
         wanted = f"before → after; wanted {percent(evaluation.wanted_ratio)}"
         yield Tile("Pictures that show it", f"{percent(before.value)} → {percent(after.value)}", wanted)
-    flips, everybody = first(unlearned, "flips_untouched"), first(unlearned, "flips_never_had")
-    if flips is not None:
-        noun = class_word(evaluation.extractor)
-        note = f"outside the edit's reach, yet changed {noun}; up to {percent(FLIPS_KEPT)} is accepted"
-        reach = f". Of all that never had it: {percent(everybody.value)}" if everybody is not None else ""
-        yield Tile("Other pictures damaged", percent(flips.value), note + reach)
+    yield from _damage(evaluation)
     coverage = first(unlearned, "coverage")
     rows = {row.name: row for row in evaluation.rows}
     usual = first(rows["filter"].scores, "coverage") if "filter" in rows else first(original, "coverage")
     if coverage is not None and usual is not None:
         yield Tile("Variety kept", percent(coverage.value), f"of what there was; {percent(usual.value)} would be usual")
+
+
+def _damage(evaluation: Evaluation) -> Iterator[Tile]:
+    unlearned, key = evaluation.row("unlearned").scores, judged_flips(evaluation, "untouched")
+    flips, drift = first(unlearned, key), first(unlearned, "drift_untouched")
+    if flips is not None:
+        of_attributes = key.startswith("attribute_flips")
+        what = "of other attributes changed" if of_attributes else f"yet changed {class_word(evaluation.extractor)}"
+        everybody = first(unlearned, judged_flips(evaluation, "never_had"))
+        reach = f". Of all that never had it: {percent(everybody.value)}" if everybody is not None else ""
+        note = f"outside the edit's reach, {what}; up to {percent(FLIPS_KEPT)} is accepted{reach}"
+        yield Tile("Other pictures damaged", percent(flips.value), note)
+    elif drift is not None:
+        note = f"mean change of pixels outside the edit's reach; up to {percent(DRIFT_KEPT)} is accepted"
+        yield Tile("Other pictures damaged", percent(drift.value), note)
 
 
 def _asked(evaluation: Evaluation, facts: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -122,7 +132,7 @@ def _asked(evaluation: Evaluation, facts: Mapping[str, object]) -> Iterator[tupl
 _MARKS = {"positives": "pictures with it", "negatives": "without it", "unsure": "unsure"}
 
 
-def _expectation(preview: Preview | None, noun: str) -> str:
+def _expectation(preview: Preview | None, extractor: Mapping[str, str]) -> str:
     """What the teacher promised before training; empty without a preview."""
     if preview is None:
         return ""
@@ -131,8 +141,8 @@ def _expectation(preview: Preview | None, noun: str) -> str:
         f"it moves {_share(preview.rewritten)} of the latents and changes the pixels of pictures that never showed "
         f"the feature by {_share(preview.drift_rest)} on average."
     )
-    if preview.flips_rest is not None:
-        text += f" {_share(preview.flips_rest)} of those become another {noun}."
+    if preview.flips_rest is not None and "class_word" in extractor:
+        text += f" {_share(preview.flips_rest)} of those become another {class_word(extractor)}."
     if preview.ratio is None:
         return f"{text} Nobody judged its pictures, so its share with the feature was not known."
     before = f", {percent(preview.ratio_before.value)} before" if preview.ratio_before is not None else ""

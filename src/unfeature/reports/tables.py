@@ -18,11 +18,10 @@ from unfeature.reports.words import (
     figure,
     first,
     interval,
+    judged_flips,
     measure,
     number,
 )
-
-_MAIN = ("target_ratio", "flips_untouched", "drift_untouched", "fd", "coverage")
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,8 @@ class StrengthTable:
 def main_table(evaluation: Evaluation) -> MainTable:
     """The figures a stranger needs, as far as they were measured."""
     noun = class_word(evaluation.extractor)
-    examples = {key: [first(row.scores, key) for row in evaluation.rows] for key in _MAIN}
+    keys = ("target_ratio", judged_flips(evaluation, "untouched"), "drift_untouched", "fd", "coverage")
+    examples = {key: [first(row.scores, key) for row in evaluation.rows] for key in keys}
     found = {key: next(filter(None, scores)) for key, scores in examples.items() if any(scores)}
     heads = tuple(_head(score.name, score, noun) for score in found.values())
     # By family, not by name: a row with fewer pictures has another number in the names of its scores.

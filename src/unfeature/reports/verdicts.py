@@ -7,10 +7,10 @@ from typing import Literal
 
 from unfeature.artifacts import Evaluation, Row, Score
 from unfeature.errors import MissingStep
-from unfeature.reports.words import class_word, first, percent, percent_range, sentence_start
+from unfeature.reports.words import changed, first, judged_flips, percent, percent_range, sentence_start
 
 FLIPS_KEPT = 0.05
-"""At most this share of untouched pictures may change class."""
+"""At most this share of untouched pictures may change class, or of their other attributes may change."""
 DRIFT_KEPT = 0.02
 """At most this mean absolute pixel change of untouched pictures, in [0, 1]."""
 COVERAGE_KEPT = 0.5
@@ -35,7 +35,7 @@ def verdict(evaluation: Evaluation) -> Verdict:
     broken = [text for text in (_collapse(evaluation, unlearned), _damage(evaluation, unlearned)) if text]
     if not lower or broken:
         return Verdict("failed", _failure(name, change, lower, broken))
-    unknown = _unmeasured(unlearned)
+    unknown = _unmeasured(evaluation, unlearned)
     if reached(after, evaluation.wanted_ratio) and not unknown:
         return Verdict("removed", f"{name}: gone. {change}, and {_kept(evaluation, unlearned)}.")
     if reached(after, evaluation.wanted_ratio):
@@ -81,10 +81,11 @@ def _collapse(evaluation: Evaluation, unlearned: Row) -> str:
 
 def _damage(evaluation: Evaluation, unlearned: Row) -> str:
     """What to say where pictures without the feature changed too much; empty where they did not."""
-    flips, drift = first(unlearned.scores, "flips_untouched"), first(unlearned.scores, "drift_untouched")
+    key = judged_flips(evaluation, "untouched")
+    flips, drift = first(unlearned.scores, key), first(unlearned.scores, "drift_untouched")
     found = []
     if flips is not None and not flips.value <= FLIPS_KEPT:
-        found.append(f"{percent(flips.value)} of them changed {class_word(evaluation.extractor)}")
+        found.append(changed(evaluation, key, flips.value))
     if drift is not None and not drift.value <= DRIFT_KEPT:
         found.append(f"their pixels changed by {percent(drift.value)} on average")
     return f"pictures outside the edit's reach were damaged ({', '.join(found)})" if found else ""
@@ -97,29 +98,32 @@ def _failure(name: str, change: str, lower: bool, broken: list[str]) -> str:
     return f"{name}: still there. {change}" + (f"; and {damage}." if damage else ".")
 
 
-def _unmeasured(unlearned: Row) -> str:
+def _unmeasured(evaluation: Evaluation, unlearned: Row) -> str:
     missing = []
     if first(unlearned.scores, "coverage") is None:
         missing.append("whether the variety was kept")
-    if first(unlearned.scores, "drift_untouched") is None and first(unlearned.scores, "flips_untouched") is None:
+    paired = "drift_untouched", judged_flips(evaluation, "untouched")
+    if all(first(unlearned.scores, key) is None for key in paired):
         missing.append("whether other pictures stayed as they were")
     return " and ".join(missing)
 
 
 def _kept(evaluation: Evaluation, unlearned: Row) -> str:
-    flips, drift = first(unlearned.scores, "flips_untouched"), first(unlearned.scores, "drift_untouched")
+    key, reach = judged_flips(evaluation, "untouched"), judged_flips(evaluation, "never_had")
+    flips, drift = first(unlearned.scores, key), first(unlearned.scores, "drift_untouched")
     if flips is not None:
-        detail = f"{percent(flips.value)} changed {class_word(evaluation.extractor)}"
+        detail = changed(evaluation, key, flips.value)
     elif drift is not None:
         detail = f"pixels changed by {percent(drift.value)} on average"
     else:
         return "nothing else was measured"
     kept = f"pictures outside the edit's reach stayed as they were ({detail})"
-    everybody = first(unlearned.scores, "flips_never_had")
+    everybody = first(unlearned.scores, reach)
     if everybody is None or everybody.value <= FLIPS_KEPT:
         return kept
-    reach = f"{percent(everybody.value)} of all that never had it changed {class_word(evaluation.extractor)}"
-    return f"{kept}, but the edit reaches far: {reach}"
+    return (
+        f"{kept}, but the edit reaches far: {changed(evaluation, reach, everybody.value, 'of all that never had it')}"
+    )
 
 
 def _shortfall(evaluation: Evaluation) -> str:

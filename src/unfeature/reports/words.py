@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from unfeature.artifacts import Score
+from unfeature.artifacts import Evaluation, Score
 
 _SIZED = re.compile(r"\A(?P<family>[a-z]+)\d+k?_(?P<rest>.*)\Z", re.DOTALL)
 """`fd10k_mnist-digits_to_all`: family, number of images, then extractor and reference."""
@@ -148,7 +149,33 @@ def first(scores: Mapping[str, Score], key: str) -> Score | None:
 
 def class_word(extractor: Mapping[str, str]) -> str:
     """What the extractor's classes are called: a digit network tells digits apart."""
-    return "digit" if "digit" in extractor.get("name", "").lower() else "class"
+    return extractor.get("class_word", "class")
+
+
+def judged_flips(evaluation: Evaluation, group: Literal["untouched", "never_had"]) -> str:
+    """The key of the flips by which damage is judged; empty where nothing measured can tell.
+
+    The judge's other attributes where it tells any, else the extractor's classes where they are the pictures' own:
+    of a face, the most likely of ImageNet's classes says nothing.
+    """
+    attributes = f"attribute_flips_{group}"
+    if first(evaluation.row("unlearned").scores, attributes) is not None:
+        return attributes
+    return f"flips_{group}" if "class_word" in evaluation.extractor else ""
+
+
+def changed(evaluation: Evaluation, key: str, share: float, whose: str = "") -> str:
+    """What flipped, as words.
+
+    `1.2 % changed digit`, `1.2 % of the other attributes changed`; `whose` as in `of all that never had it`.
+    """
+    attributes = key.startswith("attribute_flips")
+    words = (
+        ("of the other attributes", whose, "changed")
+        if attributes
+        else (whose, "changed", class_word(evaluation.extractor))
+    )
+    return " ".join(word for word in (percent(share), *words) if word)
 
 
 def measure(name: str, score: Score, noun: str) -> Measure:

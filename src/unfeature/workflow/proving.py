@@ -15,7 +15,7 @@ from unfeature.errors import MissingStep
 from unfeature.images import rows_at_once, to_pixels
 from unfeature.judging import BATCH, CLIP, drawn
 from unfeature.options import EvaluateOptions
-from unfeature.protocols import Generator
+from unfeature.protocols import Extractor, Generator
 from unfeature.seeds import stream
 from unfeature.store import Run, TrainingState
 from unfeature.workflow.inputs import (
@@ -72,7 +72,7 @@ def evaluate(
             generator=generator.spec,
             result=student.spec,
             judge={**judge.about, "guided_by": feedback.source},
-            extractor={"name": extractor.name, "sha256": extractor.hash},
+            extractor=_about(extractor),
             n=options.count,
             seeds=evaluator.seeds,
             wanted_ratio=request.wanted_ratio,
@@ -89,6 +89,12 @@ def evaluate(
         )
         run.write_json("evaluation.json", result.to_json())
     return result
+
+
+def _about(extractor: Extractor) -> dict[str, str]:
+    """Name and hash; what its classes are called where they are those of the pictures."""
+    about = {"name": extractor.name, "sha256": extractor.hash}
+    return about | {"class_word": extractor.class_word} if hasattr(extractor, "class_word") else about
 
 
 def report(folder: str | Path) -> list[Path]:
