@@ -48,7 +48,12 @@ CASES = {
     for case in (
         Case("mnist_vae20", "thickness", "thickness", "ckpt", find={"margin": 0.5}),
         Case(
-            "face_gan36", "orange", str(HERE / "marks/face_gan36-orange.csv"), "pth", f"{HERE}/judges/gan36.py:orange"
+            "face_gan36",
+            "orange",
+            str(HERE / "marks/face_gan36-orange.csv"),
+            "pth",
+            f"{HERE}/judges/gan36.py:orange",
+            find={"threshold": -1.0, "margin": 1.0},
         ),
         Case("face_vae64", "Bangs", f"{HERE}/judges/celeba.py:a_Bangs", "safetensors", find={"margin": 0.5}),
     )
