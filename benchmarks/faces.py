@@ -28,6 +28,7 @@ from unfeature import workflow
 from unfeature.artifacts import Evaluation, Score
 from unfeature.generators.labelled import Labelled
 from unfeature.judging import batches, load_judge
+from unfeature.metrics import EXTRACTORS
 from unfeature.seeds import stream
 from unfeature.store import Run
 from unfeature.workflow import inputs
@@ -244,6 +245,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=10_000, help="fresh samples per row at most, to try it out")
     parser.add_argument("--runs", type=Path, default=Path("runs/faces"))
     arguments = parser.parse_args()
+    EXTRACTORS["squeezenet"] = "remembering:load_squeezenet"
     rows = []
     for case in cases():
         if arguments.only in case.name:

@@ -43,6 +43,10 @@ class NotEnoughFeedback(UnfeatureError, ValueError):
         )
 
 
+class TooFewMarks(UnfeatureError, ValueError):
+    """Marks of both kinds, but fewer than something can be learnt from."""
+
+
 class WrongGenerator(UnfeatureError, ValueError):
     """An artifact made for another generator."""
 

@@ -244,7 +244,9 @@ def marks_from_file(path: Path, gallery: Gallery, feature: str) -> Feedback:
         twice = next(seed for seed in seen if seen.count(seed) > 1)
         raise BadFile(f"{path} marks seed {twice} twice; expected one mark a picture. Remove one.")
     generator = value.get("generator", gallery.generator)
-    return Feedback(feature, generator, sides[0], sides[1], sides[2], source=f"marks in {path.name}")
+    told = value.get("source")
+    source = told if isinstance(told, str) and told else f"marks in {path.name}"
+    return Feedback(feature, generator, sides[0], sides[1], sides[2], source=source)
 
 
 def _seed(value: Any) -> int:

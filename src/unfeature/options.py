@@ -78,17 +78,12 @@ class FindOptions(Options):
     )
 
 
-class Measuring(Options):
-    """In whose features and classes images are compared."""
-
-    extractor: str = Field(
-        "mnist-digits", description="Network behind distances and flips: a name or FILE.py:FUNCTION."
-    )
-
-
-class PreviewOptions(Measuring):
+class PreviewOptions(Options):
     """The teacher's numbers before any training."""
 
+    extractor: str = Field(
+        "mnist-digits", description="Network whose classes tell flips: a name or FILE.py:FUNCTION; empty: no flips."
+    )
     count: int = Field(2000, ge=10, le=1_000_000, description="Fresh samples measured.")
     thresholds: tuple[float, ...] = Field((), description="Thresholds to compare, in latent units; repeat the flag.")
     margins: tuple[float, ...] = Field((), description="Margins to compare, in latent units; repeat the flag.")
@@ -113,8 +108,12 @@ class UnlearnOptions(Options):
     device: str = Field("cpu", description="Lightning Fabric's accelerator: cpu, cuda, mps or auto.")
 
 
-class EvaluateOptions(Measuring):
+class EvaluateOptions(Options):
     """The evidence."""
+
+    extractor: str = Field(
+        "mnist-digits", description="Network behind distances and flips: a name or FILE.py:FUNCTION."
+    )
 
     count: int = Field(10_000, ge=100, le=10_000_000, description="Fresh samples per row.")
 

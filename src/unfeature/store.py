@@ -41,6 +41,9 @@ MAKES = {
 }
 """File -> the verb that writes it."""
 
+MAX_HEADER = 16 * 2**20
+"""Bytes of a safetensors header that are read to learn the facts in it."""
+
 NEEDS = {"mark": "FEATURE --by WHO"}
 """Verb -> what its command asks for besides the run folder."""
 
@@ -140,6 +143,15 @@ class Run:
             return read_safetensors(str(self.path(name)), data)
         except BadCheckpoint as error:
             raise BadCheckpoint(f"{error} Or delete it and make it anew:  {self._maker(name)}") from error
+
+    def read_facts(self, name: str) -> dict[str, Any]:
+        """The facts beside the tensors of a safetensors file of ours, without its tensors or torch; BadFile."""
+        if not self.has(name):
+            self.read(name)
+        with self.making_sense(name), open(self.path(name), "rb") as file:
+            entries = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), MAX_HEADER)))
+            facts: dict[str, Any] = json.loads(entries["__metadata__"]["unfeature"])
+            return facts
 
     @contextmanager
     def making_sense(self, name: str) -> Iterator[None]:

@@ -31,6 +31,15 @@ class Sample:
     classes: Tensor | None
     """(n,): the extractor's class; None where it has none of its own for the pictures."""
 
+    def part(self, start: int, stop: int) -> Sample:
+        """Those from `start` to before `stop`."""
+        return self.rows(torch.arange(start, min(stop, len(self.latents))))
+
+    def rows(self, indices: Tensor) -> Sample:
+        """Those at the indices (m,)."""
+        told = (part if part is None else part[indices] for part in (self.shows, self.classes))
+        return Sample(self.latents[indices], self.images[indices], *told)
+
 
 def draw(generator: Generator, judge: Judge | None, extractor: Extractor | None, n: int, seed: int) -> Sample:
     """`n` fresh samples from the preview stream of run `seed`."""

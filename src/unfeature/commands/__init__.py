@@ -15,6 +15,7 @@ from unfeature.commands.job import (
     unlearn_,
 )
 from unfeature.commands.models import check_, trust_
+from unfeature.commands.page import open_
 
 __all__ = [
     "apply_",
@@ -26,6 +27,7 @@ __all__ = [
     "find_",
     "list_",
     "mark_",
+    "open_",
     "preview_",
     "report_",
     "run_",

@@ -207,11 +207,20 @@ def run_(
     _all(run, options, f"unfeature run {_quoted(file)} {_quoted(run)}{_flags(None, preset)}")
 
 
-def demo_(run: RunFolder = Path("runs/demo"), /) -> None:
+def demo_(
+    run: RunFolder = Path("runs/demo"),
+    /,
+    *,
+    page: Annotated[bool, Parameter(help="Do it by hand instead, on the page.", negative="")] = False,
+) -> None:
     """The embedded default."""
     from unfeature.workflow import read_options
 
-    _all(run, read_options(base="demo"), f"unfeature demo {_quoted(run)}")
+    if page:
+        from unfeature.commands.page import demo_page
+
+        return demo_page(run)
+    return _all(run, read_options(base="demo"), f"unfeature demo {_quoted(run)}")
 
 
 def _all(run: Path, options: RunOptions, again: str) -> None:

@@ -88,6 +88,10 @@ class AttributeFlips:
         return [_mean_score(f"attribute_flips_{name}", _members(self.flips, self.groups, name)) for name in names]
 
 
+MOST_LOOKED_AT = 2000
+"""Pairs whose perceptual distance is taken, the first: a pair costs three times what all other figures of it do."""
+
+
 class PerceptualDistance:
     """How different images at the same latent look to the extractor's layers. Not LPIPS: nothing in it was fitted."""
 
@@ -99,9 +103,9 @@ class PerceptualDistance:
         self.groups: list[dict[str, Tensor]] = []
 
     def update(self, batch: Paired) -> None:
-        """Keep one number an image; nothing where the extractor has no `distance`."""
+        """Keep one number an image, until there are enough; nothing where the extractor has no `distance`."""
         before = _before(batch, "the perceptual distance")
-        if self.reference.distance is None:
+        if self.reference.distance is None or sum(map(len, self.distances)) >= MOST_LOOKED_AT:
             return
         changed = (batch.after.images != before.images).flatten(1).any(dim=1)  # equal ones need no network
         distances = torch.zeros(len(changed), dtype=torch.float64)

@@ -5,8 +5,9 @@ The faces (command line, page) call these and nothing deeper.
 
 from unfeature.workflow.checking import check
 from unfeature.workflow.exporting import apply, export
-from unfeature.workflow.marking import find, mark, sample, versions
+from unfeature.workflow.marking import find, fix_cut, mark, request, sample, versions
 from unfeature.workflow.proving import evaluate, report
+from unfeature.workflow.studying import study_feedback, study_outcome, study_unlearn
 from unfeature.workflow.training import preview, unlearn, wanted_ratio
 from unfeature.workflow.whole import read_options, run
 
@@ -16,12 +17,17 @@ __all__ = [
     "evaluate",
     "export",
     "find",
+    "fix_cut",
     "mark",
     "preview",
     "read_options",
     "report",
+    "request",
     "run",
     "sample",
+    "study_feedback",
+    "study_outcome",
+    "study_unlearn",
     "unlearn",
     "versions",
     "wanted_ratio",

@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
+from unfeature.errors import BadFile, NotEnoughFeedback, UnknownName, WrongGenerator
 from unfeature.features import FINDERS
 from unfeature.generators.loading import load_generator, to_safetensors
 from unfeature.images import grid, png, rows_at_once, to_pixels
@@ -29,9 +30,11 @@ from unfeature.judging import (
     marks_from_file,
     only_guides,
 )
+from unfeature.marks import SOURCE
+from unfeature.metrics import MEASUREMENTS
 from unfeature.options import FindOptions, MarkOptions, SampleOptions
-from unfeature.plugins import name_code
-from unfeature.protocols import Feature, Finder
+from unfeature.plugins import is_file_reference, name_code
+from unfeature.protocols import Feature, Finder, Judge
 from unfeature.seeds import stream
 from unfeature.store import Run
 from unfeature.tables import resolve
@@ -98,6 +101,36 @@ def enlarge(width: int) -> int:
     return max(1, 56 // width)
 
 
+def request(folder: str | Path, feature: str, judge: str = "", options: MarkOptions | None = None) -> None:
+    """Name the feature and who decides the result, before anybody has marked. Writes request.json; UnknownName."""
+    run = Run(Path(folder))
+    name_code(judge)
+    with run.held():
+        if is_file_reference(judge):
+            generator, about = the_generator(run)
+            load_judge(judge, generator, about.seed, 0.5)
+        elif judge and judge not in MEASUREMENTS:
+            raise UnknownName("judge", judge, MEASUREMENTS)
+        _write_request(run, feature, SOURCE, judge, None, options or MarkOptions())
+
+
+def fix_cut(folder: str | Path) -> None:
+    """Where a measured feature begins, fixed on the original if it was not yet: takes seconds. Writes request.json."""
+    run = Run(Path(folder))
+    with run.held():
+        asked = run.read_as("request.json", Request)
+        if asked.judge in MEASUREMENTS and asked.cut is None:
+            generator, about = the_generator(run)
+            judge = load_judge(asked.judge, generator, about.seed, asked.share)
+            run.write_json("request.json", replace(asked, cut=getattr(judge, "cut", None)).to_json())
+
+
+def _write_request(run: Run, feature: str, by: str, judge: str, deciding: Judge | None, options: MarkOptions) -> None:
+    cut = getattr(deciding, "cut", None)
+    asked = Request(feature, by, judge, cut, options.share, options.per_side, options.wanted_ratio)
+    run.write_json("request.json", asked.to_json())
+
+
 def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None = None, judge: str = "") -> Feedback:
     """Name the feature and take marks: a measurement or FILE.py:NAME marks the gallery, or a JSON or CSV holds them.
 
@@ -128,9 +161,7 @@ def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None 
         if feedback.generator != gallery.generator:
             raise WrongGenerator("feedback", feedback.generator, gallery.generator)
         run.write_json("feedback.json", feedback.to_json())
-        cut = getattr(deciding, "cut", None)
-        request = Request(feature, by, decides, cut, options.share, options.per_side, options.wanted_ratio)
-        run.write_json("request.json", request.to_json())
+        _write_request(run, feature, by, decides, deciding, options)
     return feedback
 
 

@@ -14,6 +14,7 @@ from unfeature.artifacts import Evaluation, Feedback, StepRecord
 from unfeature.errors import MissingStep
 from unfeature.images import rows_at_once, to_pixels
 from unfeature.judging import BATCH, CLIP, drawn
+from unfeature.marks import SOURCE
 from unfeature.options import EvaluateOptions
 from unfeature.protocols import Extractor, Generator
 from unfeature.seeds import stream
@@ -54,7 +55,8 @@ def evaluate(
         request, judge = run.read_as("request.json", Request), the_judge(run, generator, about.seed)
         if judge is None:
             named = f"{run.folder} {shlex.quote(request.feature)}"
-            by = request.by if request.by != CLIP else f"{CLIP} ..."
+            marks = shlex.quote(str(run.path("feedback.json")))
+            by = {CLIP: f"{CLIP} ...", SOURCE: marks}.get(request.by, request.by)
             raise MissingStep(
                 f"nobody judges run {run.folder}; expected a measurement or a function that decides whether a picture "
                 f"shows the feature. Name one:  unfeature mark {named} --by {by} "

@@ -41,7 +41,8 @@ def preview(folder: str | Path, options: PreviewOptions | None = None) -> list[P
     with run.held():
         generator, about = the_generator(run)
         feature, facts = the_feature(run, generator)
-        judge, extractor = the_judge(run, generator, about.seed), the_extractor(options.extractor, generator)
+        judge = the_judge(run, generator, about.seed)
+        extractor = the_extractor(options.extractor, generator) if options.extractor else None
         drawn = teachers.draw(generator, judge, extractor, options.count, about.seed)
         compared = [feature, *_variants(feature, options)]
         told = [teachers.measure(generator, t, drawn, judge, extractor, facts["name"]) for t in compared]

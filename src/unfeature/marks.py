@@ -1,0 +1,127 @@
+"""Marks of a run as a person makes them: saved at once, in the feedback.json that every verb reads. No torch here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from unfeature.artifacts import Feedback, Gallery
+from unfeature.errors import BadOption
+from unfeature.seeds import STREAM_LENGTH, stream
+from unfeature.store import Run, write_atomic
+
+SIDES = {"shows": "positives", "unsure": "unsure", "without": "negatives"}
+"""Mark -> where it stands in Feedback. "none" takes a mark away."""
+
+GALLERY = 6000
+"""Pictures by which a gallery grows where somebody marks beyond its end."""
+
+SOURCE = "marked on the page"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Of run.json and request.json, what marks need."""
+
+    feature: str
+    generator: str
+    seed: int
+
+
+def asked(run: Run) -> Asked:
+    """Whose pictures are marked, and for what; MissingStep, BadFile."""
+    about, request = run.read_json("run.json"), run.read_json("request.json")
+    with run.making_sense("run.json"):
+        generator, seed = f"{about['spec']['name']}@{about['spec']['weights']}", int(about["seed"])
+    with run.making_sense("request.json"):
+        return Asked(str(request["feature"]), generator, seed)
+
+
+class Marks:
+    """The marks of one run by wall index: picture i is the i-th of the run's gallery stream."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.asked = run, asked(run)
+        self.base = int(stream("gallery", self.asked.seed, 0, 1)[0])
+        self.marks: dict[int, str] = {}
+        self.source = SOURCE
+        self._kept, self._stamp = False, -1
+        self.load()
+
+    def load(self) -> None:
+        """What feedback.json says now, if somebody else wrote it; nothing where there is none."""
+        if self._stamp == self._written():
+            return
+        self._stamp, self.marks, self._kept = self._written(), {}, False
+        if self.run.has("feedback.json"):
+            feedback = self.run.read_as("feedback.json", Feedback)
+            told = feedback.source
+            self.source = told if told.endswith(SOURCE) else f"{told}, then {SOURCE}"
+            for mark, side in SIDES.items():
+                self.marks |= {seed - self.base: mark for seed in getattr(feedback, side)}
+
+    def _written(self) -> int:
+        """When feedback.json was last written, in nanoseconds; 0 where there is none."""
+        path = self.run.path("feedback.json")
+        return path.stat().st_mtime_ns if path.is_file() else 0
+
+    def of(self, mark: str) -> list[int]:
+        """Wall indices with that mark, in order."""
+        return sorted(index for index, given in self.marks.items() if given == mark)
+
+    def counts(self) -> dict[str, int]:
+        """How many of each."""
+        return {mark: sum(given == mark for given in self.marks.values()) for mark in SIDES}
+
+    def apply(self, operations: Iterable[tuple[int, str]]) -> None:
+        """Set marks and save them; BadOption, and nothing is changed, where one makes no sense."""
+        self.load()
+        changed = dict(self.marks)
+        for index, mark in operations:
+            if not 0 <= index < STREAM_LENGTH or mark not in {*SIDES, "none"}:
+                known = ", ".join((*SIDES, "none"))
+                raise BadOption(f"mark {mark!r} of picture {index}; expected a picture from 0 on and one of {known}.")
+            if mark == "none":
+                changed.pop(index, None)
+            else:
+                changed[index] = mark
+        if changed != self.marks:
+            self._save(changed)
+
+    def replace(self, feedback: Feedback) -> None:
+        """Take marks made elsewhere in place of those there are; the old ones go to history/."""
+        with self.run.held():
+            self.run.write_json("feedback.json", feedback.to_json())
+        self.load()
+
+    def _save(self, changed: dict[int, str]) -> None:
+        """Write, and only then take over: what is shown as saved is saved. The first time, older marks are kept."""
+        with self.run.held():
+            self._grow(max(changed, default=0))
+            feedback = self._feedback(changed)
+            data = (json.dumps(feedback.to_json(), indent=1, sort_keys=True) + "\n").encode()
+            if self._kept:
+                write_atomic(self.run.path("feedback.json"), data)
+            else:
+                self.run.write("feedback.json", data)
+        self.marks, self._kept, self._stamp = changed, True, self._written()
+
+    def _grow(self, index: int) -> None:
+        """A gallery that ends before this picture becomes longer."""
+        gallery = self.run.read_as("gallery.json", Gallery)
+        if index >= len(gallery.seeds):
+            count = GALLERY * (index // GALLERY + 1)
+            seeds = stream("gallery", self.asked.seed, 0, count)
+            self.run.write_json("gallery.json", Gallery(gallery.generator, tuple(seeds.tolist())).to_json())
+
+    def _feedback(self, marks: dict[int, str]) -> Feedback:
+        shows, unsure, without = (self._seeds(i for i, given in marks.items() if given == mark) for mark in SIDES)
+        return Feedback(self.asked.feature, self.asked.generator, shows, without, unsure, self.source)
+
+    def _seeds(self, indices: Iterable[int]) -> tuple[int, ...]:
+        return tuple(self.base + index for index in sorted(indices))
+
+    def seeds(self, indices: Sequence[int]) -> list[int]:
+        """Wall indices -> seeds."""
+        return [self.base + index for index in indices]

@@ -1,0 +1,288 @@
+"""The page's routes. Each parses, asks the desk, answers; what goes wrong is a sentence with a status."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import zipfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from unfeature.artifacts import Feedback
+from unfeature.errors import BadOption, DiskFull, MissingStep, RunBusy, UnfeatureError
+from unfeature.plugins import is_file_reference
+from unfeature.store import write_atomic
+from unfeature.web.desk import Desk, OpenRun, UnknownRun
+from unfeature.web.painter import Overtaken
+from unfeature.web.security import BODY, REPORT_POLICY, Guard, TooLarge
+
+STATIC = Path(__file__).parent / "static"
+SHEETS = 2**20
+"""Sheets of a wall at most."""
+
+FOREVER = "private, max-age=31536000, immutable"
+"""Cache of pictures whose address names everything they depend on."""
+
+Mark = Literal["shows", "unsure", "without", "none"]
+Number = Annotated[float, Query(ge=-1e6, le=1e6, allow_inf_nan=False)]
+SheetNumber = Annotated[int, Query(ge=0, lt=SHEETS)]
+
+
+class Asking(BaseModel):
+    """A request's body: an unknown part is an error."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class NewRun(Asking):
+    """What the start page asks for."""
+
+    generator: str = Field(min_length=1, max_length=1000)
+    feature: str = Field(min_length=1, max_length=80)
+    name: str = Field("", max_length=64)
+    weights: str = Field("", max_length=1000)
+    judge: str = Field("", max_length=1000)
+
+
+class Operations(Asking):
+    """Numbered changes of marks from one browser."""
+
+    client: str = Field(min_length=1, max_length=64)
+    first: int = Field(ge=0, lt=2**53)
+    ops: list[tuple[Annotated[int, Field(ge=0, lt=2**31)], Mark]] = Field(max_length=20_000)
+
+
+class Work(Asking):
+    """Start, go on or stop."""
+
+    action: Literal["start", "cancel"]
+    threshold: float | None = Field(None, ge=-1e6, le=1e6)
+    margin: float = Field(0.0, ge=0, le=10)
+    steps: int = Field(1000, ge=1, le=1_000_000)
+
+
+def page(desk: Desk, hosts: frozenset[str], token: str = "") -> Guard:
+    """The whole application, guarded."""
+    from unfeature.web.study import router as study_router
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        desk.painter.start()
+        warming = asyncio.create_task(desk.painter.ask("warm"))  # torch comes while the first page is on its way
+        yield
+        warming.cancel()
+        await desk.jobs.close()
+        await desk.studies.close()
+        desk.painter.stop()
+
+    app = FastAPI(title="unfeature", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.include_router(router(desk))
+    app.include_router(study_router(desk))
+    _errors(app)
+    return Guard(app, hosts, token)
+
+
+def _errors(app: FastAPI) -> None:
+    """Every failure as {"error", "kind"}."""
+
+    def told(status: int, sentence: str, kind: str) -> JSONResponse:
+        return JSONResponse({"error": sentence, "kind": kind}, status)
+
+    @app.exception_handler(UnfeatureError)
+    def ours(request: Request, error: UnfeatureError) -> JSONResponse:
+        kind = getattr(error, "kind", type(error).__name__)
+        return told(_status(error, kind), str(error), kind)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        problems = (f"{'.'.join(map(str, p['loc'][1:]))}: {p['msg'].lower()}" for p in error.errors()[:3])
+        return told(422, f"the request makes no sense ({'; '.join(problems)}). Reload the page.", "BadRequest")
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> JSONResponse:
+        return told(error.status_code, f"{error.detail}: there is nothing at this address.".lower(), "Http")
+
+    @app.exception_handler(Overtaken)
+    def overtaken(request: Request, error: Overtaken) -> JSONResponse:
+        return told(409, "a newer request took this one's place.", "Overtaken")
+
+    @app.exception_handler(TooLarge)
+    def too_large(request: Request, error: TooLarge) -> JSONResponse:
+        return told(413, f"more than {BODY // 2**20} MiB were sent; expected a file of marks. Send less.", "TooLarge")
+
+
+def _status(error: UnfeatureError, kind: str) -> int:
+    if hasattr(error, "status"):
+        return int(error.status)
+    if kind == "Internal":
+        return 500
+    if kind == "PainterDied" or isinstance(error, DiskFull):
+        return 503
+    if isinstance(error, UnknownRun):
+        return 404
+    return 409 if isinstance(error, RunBusy | MissingStep) else 422
+
+
+def router(desk: Desk) -> APIRouter:
+    """Everything but studies."""
+    routes = APIRouter()
+    for add in (_add_pages, _add_runs, _add_marks, _add_pictures, _add_work, _add_files):
+        add(routes, desk)
+    return routes
+
+
+def _add_pages(routes: APIRouter, desk: Desk) -> None:
+    @routes.get("/")
+    def index() -> FileResponse:
+        return FileResponse(STATIC / "index.html")
+
+    @routes.get("/static/{name}")
+    def static(name: str) -> FileResponse:
+        if name not in {path.name for path in STATIC.iterdir()}:
+            raise HTTPException(404)
+        return FileResponse(STATIC / name, headers={"cache-control": "no-cache"})
+
+    @routes.get("/api/start")
+    def start() -> dict[str, Any]:
+        return desk.start()
+
+
+def _add_runs(routes: APIRouter, desk: Desk) -> None:
+    @routes.post("/api/runs", status_code=201)
+    async def begin(asked: NewRun) -> dict[str, Any]:
+        if desk.remote and (is_file_reference(asked.judge) or "/" in asked.generator or "." in asked.generator):
+            raise BadOption(
+                "a page that others can reach takes shipped generators only; expected one of those listed. Start the "
+                "run on that machine:  unfeature sample RUN --generator FILE"
+            )
+        name, notes = await desk.begin(asked.model_dump() | {"weights": asked.weights or None})
+        return {"name": name, "notes": notes}
+
+    @routes.get("/api/runs/{name}")
+    def about(name: str) -> dict[str, Any]:
+        return desk.about(name)
+
+
+def _add_marks(routes: APIRouter, desk: Desk) -> None:
+    @routes.patch("/api/runs/{name}/marks")
+    async def change(name: str, asked: Operations) -> dict[str, Any]:
+        return await desk.changed(name, lambda run: run.apply(asked.client, asked.first, asked.ops))
+
+    @routes.post("/api/runs/{name}/marks/file")
+    async def take(name: str, request: Request, file: Annotated[str, Query(alias="name")]) -> dict[str, Any]:
+        suffix = Path(file).suffix.lower()
+        if suffix not in (".csv", ".json"):
+            raise BadOption("marks come as .csv or .json; expected a file with that ending. Choose another.")
+        body = await request.body()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"marks{suffix}"
+            write_atomic(path, body)
+            told = await desk.painter.ask("marks", str(desk.folder(name)), str(path))
+        feedback = Feedback.from_json(told)
+
+        def replace(run: OpenRun) -> dict[str, Any]:
+            run.marks.replace(feedback)
+            return run.marks.counts()
+
+        return await desk.changed(name, replace)
+
+    @routes.get("/api/runs/{name}/advice")
+    async def advice(name: str) -> Any:
+        return await desk.look(name, "advice", newest="advice")
+
+    @routes.post("/api/runs/{name}/suggest")
+    async def suggest(name: str) -> Any:
+        return await desk.look(name, "suggest", newest="suggest")
+
+
+def _png(data: bytes, cache: str = "no-store") -> Response:
+    return Response(data, media_type="image/png", headers={"cache-control": cache})
+
+
+def _add_pictures(routes: APIRouter, desk: Desk) -> None:
+    @routes.get("/api/runs/{name}/sheets/{number}.png")
+    async def wall(name: str, number: int, g: str = "") -> Response:
+        if not 0 <= number < SHEETS:
+            raise MissingStep(f"there is no sheet {number}; expected 0 to {SHEETS - 1}.")
+        known = g == desk.opened(name).marks.asked.generator
+        return _png(await desk.look(name, "wall", number), FOREVER if known else "no-store")
+
+    @routes.post("/api/runs/{name}/front")
+    async def front(name: str) -> Any:
+        return await desk.look(name, "front", newest="front")
+
+    @routes.get("/api/runs/{name}/pairs.png")
+    async def pairs(name: str, threshold: Number, margin: Annotated[float, Query(ge=0, le=10)] = 0.0) -> Response:
+        return _png(await desk.look(name, "pairs", threshold, margin, newest="pairs"))
+
+    @routes.get("/api/runs/{name}/strip.png")
+    async def strip(name: str) -> Response:
+        return _png(await desk.look(name, "strip", newest="strip"))
+
+    @routes.post("/api/runs/{name}/compare")
+    async def compare(name: str) -> Any:
+        return await desk.look(name, "compare", newest="compare")
+
+    @routes.get("/api/runs/{name}/compare/{side}/{number}.png")
+    async def compared(name: str, side: Literal["before", "after"], number: int) -> Response:
+        if not 0 <= number < SHEETS:
+            raise MissingStep(f"there is no sheet {number}; expected 0 to {SHEETS - 1}.")
+        return _png(await desk.look(name, "compared", side, number))
+
+
+def _add_work(routes: APIRouter, desk: Desk) -> None:
+    @routes.get("/api/runs/{name}/job")
+    def job(name: str) -> dict[str, Any]:
+        return desk.jobs.state(desk.folder(name))
+
+    @routes.post("/api/runs/{name}/job")
+    async def work(name: str, asked: Work) -> dict[str, Any]:
+        folder = desk.folder(name)
+        if asked.action == "cancel":
+            await desk.jobs.cancel(folder)
+        elif asked.threshold is None:
+            raise BadOption("training was asked for without a threshold; expected a number. Choose a strength first.")
+        else:
+            async with desk.opened(name).lock:
+                await desk.jobs.start(folder, asked.model_dump(exclude={"action"}))
+        return desk.jobs.state(folder)
+
+
+def _add_files(routes: APIRouter, desk: Desk) -> None:
+    @routes.get("/api/runs/{name}/report")
+    def report(name: str) -> FileResponse:
+        shown = desk.shown_file(name, "report.html")
+        return FileResponse(shown, headers={"content-security-policy": REPORT_POLICY})
+
+    @routes.get("/api/runs/{name}/download/{file}")
+    def download(name: str, file: str) -> FileResponse:
+        path, kind = desk.shown_file(name, file), "application/octet-stream"
+        return FileResponse(path, media_type=kind, filename=f"{name}-{file}")
+
+    @routes.get("/api/runs/{name}/archive.zip")
+    def archive(name: str) -> StreamingResponse:
+        folder = desk.folder(name)
+        told = {"content-disposition": f'attachment; filename="{name}.zip"'}
+        return StreamingResponse(_zipped(folder), media_type="application/zip", headers=told)
+
+
+def _zipped(folder: Path) -> Iterator[bytes]:
+    """The run's own files as a ZIP; neither tokens of a study nor anything that a link points to."""
+    wanted = sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+    wanted += [path for name in ("result.json", "report.html") if (path := folder / "study" / name).is_file()]
+    with tempfile.TemporaryFile() as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
+            for path in wanted:
+                if not path.name.startswith(".") and path.name != "job.log":
+                    made.write(path, f"{folder.name}/{path.relative_to(folder)}")
+        file.seek(0)
+        while part := file.read(2**20):
+            yield part

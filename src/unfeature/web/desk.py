@@ -1,0 +1,236 @@
+"""What the routes share: the folder of runs, their marks, the painter, the jobs. No torch here."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from unfeature import __version__, zoo
+from unfeature.errors import MissingStep, RunBusy, UnfeatureError
+from unfeature.marks import SIDES, Marks
+from unfeature.metrics import MEASUREMENTS
+from unfeature.store import Run
+from unfeature.web.jobs import Jobs, trained
+from unfeature.web.painter import Painter
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+DOWNLOADS = {
+    "unlearned.safetensors": "the unlearned checkpoint",
+    "report.html": "the report",
+    "report.md": "the report as Markdown",
+    "report.json": "the report as JSON",
+    "feedback.json": "the marks",
+    "feature.safetensors": "the direction and threshold",
+    "evaluation.json": "every figure",
+}
+"""Files of a run that may be downloaded, and what each is."""
+
+BROWSERS = 1000
+"""Browsers of a run whose numbers are remembered."""
+
+Found = TypeVar("Found")
+
+
+class UnknownRun(UnfeatureError, LookupError):
+    """No run of that name in the folder that the page was opened with."""
+
+
+@dataclass
+class Numbers:
+    """Which operations of one browser are saved; its requests may overtake one another, and come twice."""
+
+    next: int
+    """The first that is not saved."""
+    beyond: set[int] = field(default_factory=set)
+    """Later ones that are."""
+    latest: dict[int, int] = field(default_factory=dict)
+    """Picture -> number of the operation that its mark comes from."""
+
+    def new(self, first: int, ops: Sequence[tuple[int, str]]) -> dict[int, tuple[int, str]]:
+        """Of these operations those that later ones have not replaced, by number."""
+        numbered = {number: op for number, op in enumerate(ops, first) if number > self.latest.get(op[0], -1)}
+        return dict(sorted(numbered.items()))
+
+    def save(self, first: int, ops: Sequence[tuple[int, str]]) -> None:
+        """These are saved now."""
+        self.latest |= {index: number for number, (index, _) in self.new(first, ops).items()}
+        self.beyond |= set(range(max(first, self.next), first + len(ops)))
+        while self.next in self.beyond:
+            self.beyond.remove(self.next)
+            self.next += 1
+
+
+@dataclass
+class OpenRun:
+    """A run that somebody marks."""
+
+    marks: Marks
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    browsers: dict[str, Numbers] = field(default_factory=dict)
+
+    def apply(self, browser: str, first: int, ops: Sequence[tuple[int, str]]) -> dict[str, Any]:
+        """Marks changed and saved; up to which number everything of this browser's is, and how many of each."""
+        numbers = self.browsers.setdefault(browser, Numbers(first))
+        self.marks.apply(numbers.new(first, ops).values())
+        numbers.save(first, ops)
+        while len(self.browsers) > BROWSERS:
+            del self.browsers[next(iter(self.browsers))]
+        return {"saved": numbers.next - 1, **self.marks.counts()}
+
+
+class Desk:
+    """The page's side of a folder of runs."""
+
+    def __init__(self, runs: Path, first: str = "", *, remote: bool = False) -> None:
+        self.runs, self.first, self.remote = runs.resolve(), first, remote
+        self.shown_as = str(runs)
+        self.painter = Painter()
+        self.jobs, self.studies = Jobs("train"), Jobs("study")
+        self._open: dict[str, OpenRun] = {}
+
+    def folder(self, name: str) -> Path:
+        """Where a run of that name lies; UnknownRun for a name that is none of a run's here."""
+        path = self.runs / name
+        if not NAME.fullmatch(name) or not (path / "run.json").is_file():
+            raise UnknownRun(
+                f'there is no run "{name[:80]}" in {self.shown_as}; expected one of those on the start page.'
+            )
+        return path
+
+    def new_folder(self, name: str, feature: str) -> Path:
+        """A folder that is not there yet, of the given name or one made from the feature's; RunBusy."""
+        wanted = name or re.sub(r"[^a-z0-9]+", "-", feature.lower()).strip("-")[:40] or "run"
+        if not NAME.fullmatch(wanted):
+            raise UnknownRun(f'a run cannot be called "{name[:80]}"; expected letters, digits, ".", "_" and "-".')
+        if name and (self.runs / name).exists():
+            raise RunBusy(f'there is a run "{name}" in {self.shown_as} already; expected another name.')
+        numbered = (self.runs / (wanted + (f"-{i}" if i > 1 else "")) for i in range(1, 10_000))
+        return next(path for path in numbered if not path.exists())
+
+    def opened(self, name: str) -> OpenRun:
+        """A run's marks, read once and again where somebody else has written them."""
+        folder = self.folder(name)
+        if name not in self._open:
+            self._open[name] = OpenRun(Marks(Run(folder)))
+        self._open[name].marks.load()
+        return self._open[name]
+
+    def forget(self, name: str) -> None:
+        """Read a run anew next time."""
+        self._open.pop(name, None)
+
+    async def changed(self, name: str, change: Callable[[OpenRun], Found]) -> Found:
+        """Change a run's marks, one request at a time; RunBusy while a copy is trained on them."""
+        run = self.opened(name)
+        async with run.lock:
+            if self.locked(name):
+                raise RunBusy("the copy is being trained on these marks; expected it done or stopped. Stop it first.")
+            return await asyncio.to_thread(change, run)
+
+    def locked(self, name: str) -> bool:
+        """Whether marks have to stay as they are."""
+        folder = self.folder(name)
+        return self.jobs.running(folder) or self.studies.running(folder)
+
+    async def look(self, name: str, verb: str, *arguments: Any, newest: str = "") -> Any:
+        """What the painter sees in a run."""
+        kind = f"{name}/{newest}" if newest else ""
+        return await self.painter.ask("look", str(self.folder(name)), verb, *arguments, newest=kind)
+
+    def start(self) -> dict[str, Any]:
+        """What the start page offers."""
+        shipped = {
+            name: f"{card['image_shape'][1]}x{card['image_shape'][2]} px, {card['latent_dim']} latents"
+            for name, card in zoo.cards("generator").items()
+        }
+        return {
+            "version": __version__,
+            "remote": self.remote,
+            "folder": self.shown_as,
+            "generators": [{"name": name, "about": about} for name, about in shipped.items()],
+            "judges": sorted(MEASUREMENTS),
+            "runs": self._listed(),
+            "open": self.first or None,
+        }
+
+    def _listed(self) -> list[dict[str, Any]]:
+        """Runs of the folder that have a feature's name, the latest first; those that cannot be read are left out."""
+        found = []
+        for path in sorted(self.runs.glob("*/request.json"), key=lambda p: -p.stat().st_mtime_ns):
+            name = path.parent.name
+            try:
+                marks = self.opened(name).marks
+                told = {"name": name, "feature": marks.asked.feature, "generator": marks.asked.generator}
+                found.append(told | {"stage": self.stage(name), "marks": marks.counts()["shows"]})
+            except (UnfeatureError, OSError):
+                continue
+        return found
+
+    def about(self, name: str) -> dict[str, Any]:
+        """A run as the page shows it."""
+        folder, marks = self.folder(name), self.opened(name).marks
+        run = Run(folder)
+        about, request, gallery = (run.read_json(f"{part}.json") for part in ("run", "request", "gallery"))
+        with run.making_sense("request.json"):
+            told = {"judge": request["judge"], "wanted": request["wanted_ratio"], "gallery": len(gallery["seeds"])}
+        return told | {
+            "name": name,
+            "feature": marks.asked.feature,
+            "generator": about["generator"],
+            "generator_id": marks.asked.generator,
+            "seed": marks.asked.seed,
+            "image": about["spec"]["image_shape"],
+            "stage": self.stage(name),
+            "marks": {mark: marks.of(mark) for mark in SIDES},
+            "files": [file for file in DOWNLOADS if run.has(file)] if self.stage(name) != "marking" else [],
+            "locked": self.locked(name),
+        }
+
+    def stage(self, name: str) -> str:
+        """How far a run is: "marking", "trained" or "proved"."""
+        run = Run(self.folder(name))
+        if self.jobs.running(run.folder) or not trained(run):
+            return "marking"
+        return "proved" if run.has("report.html") else "trained"
+
+    def shown_file(self, name: str, file: str) -> Path:
+        """A file of a run that may be shown or downloaded; MissingStep."""
+        path = self.folder(name) / file
+        if file not in DOWNLOADS or not path.is_file():
+            known = ", ".join(DOWNLOADS)
+            raise MissingStep(f'run {name} has no file "{file[:80]}" to give; expected one of {known}. Unlearn first.')
+        return path
+
+    async def begin(self, wanted: dict[str, Any]) -> tuple[str, list[str]]:
+        """Start a run; its name, and what was found in the generator's file. It appears whole or not at all."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        final = self.new_folder(wanted["name"], wanted["feature"])
+        making = self.runs / f".new-{secrets.token_hex(8)}"
+        notes: list[str] = await self.painter.ask("begin", str(making), wanted)
+        making.rename(final)
+        return final.name, notes
+
+    # What the study's routes ask for.
+
+    async def sheet(self, name: str, seeds: list[int]) -> bytes:
+        """A PNG of the pictures of these seeds, eight in a row."""
+        made: bytes = await self.look(name, "pictures", seeds)
+        return made
+
+    async def start_study_job(self, name: str) -> None:
+        """One training for each annotator, and one for all."""
+        await self.studies.start(self.folder(name), {"steps": 1000})
+
+    async def cancel_study_job(self, name: str) -> None:
+        """Stop that."""
+        await self.studies.cancel(self.folder(name))
+
+    def study_job(self, name: str) -> dict[str, Any]:
+        """How far that is."""
+        return self.studies.state(self.folder(name))

@@ -1,0 +1,136 @@
+"""Marks made on the page: in the file that every verb reads, at once, whole, and nothing of anybody's lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unfeature import workflow
+from unfeature.artifacts import Feedback, Gallery
+from unfeature.errors import BadOption, RunBusy
+from unfeature.marks import GALLERY, SOURCE, Marks
+from unfeature.options import SampleOptions
+from unfeature.store import Run
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody has marked, of run seed 3."""
+    folder = tmp_path_factory.mktemp("begun") / "run"
+    workflow.sample(folder, "mnist-vae", SampleOptions(count=100, seed=3))
+    workflow.request(folder, "slant", "slant")
+    return folder
+
+
+@pytest.fixture
+def run(begun: Path, tmp_path: Path) -> Run:
+    import shutil
+
+    return Run(Path(shutil.copytree(begun, tmp_path / "run")))
+
+
+def test_marks_stand_in_feedback_json_as_seeds_of_the_gallery(run: Run) -> None:
+    Marks(run).apply([(7, "shows"), (2, "shows"), (3, "unsure"), (1, "without")])
+    feedback, seeds = run.read_as("feedback.json", Feedback), run.read_as("gallery.json", Gallery).seeds
+    assert feedback.positives == (seeds[2], seeds[7]), "in the order of the gallery, whatever the order of marking"
+    assert (feedback.unsure, feedback.negatives) == ((seeds[3],), (seeds[1],))
+    assert (feedback.feature, feedback.source) == ("slant", SOURCE)
+    assert feedback.generator == run.read_as("gallery.json", Gallery).generator
+    workflow.find(run.folder)
+
+
+def test_marks_come_back_and_can_be_taken_away(run: Run) -> None:
+    marks = Marks(run)
+    marks.apply([(7, "shows"), (8, "shows")])
+    marks.apply([(7, "none"), (8, "unsure"), (9, "none")])
+    assert Marks(run).marks == {8: "unsure"} == marks.marks
+    assert Marks(run).counts() == {"shows": 0, "unsure": 1, "without": 0}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.sampled_from(["shows", "unsure", "without", "none"])), max_size=30))
+def test_in_parts_or_at_once_is_the_same(begun: Path, operations: list[tuple[int, str]]) -> None:
+    import shutil
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for name, size in (("parts", 3), ("once", 100)):
+            run = Run(Path(shutil.copytree(begun, Path(folder) / name)))
+            marks = Marks(run)
+            for start in range(0, len(operations), size):
+                marks.apply(operations[start : start + size])
+            files.append(Marks(run).marks)
+        assert files[0] == files[1] == {i: m for i, m in dict(operations).items() if m != "none"}
+
+
+@pytest.mark.parametrize("wrong", [(-1, "shows"), (2**31, "shows"), (1, "maybe")])
+def test_a_mark_without_sense_changes_nothing(run: Run, wrong: tuple[int, str]) -> None:
+    marks = Marks(run)
+    marks.apply([(5, "shows")])
+    before = run.read("feedback.json")
+    with pytest.raises(BadOption, match="expected a picture from 0 on and one of shows, unsure, without, none"):
+        marks.apply([(6, "shows"), wrong])
+    assert run.read("feedback.json") == before
+    assert marks.marks == {5: "shows"}
+
+
+def test_a_gallery_grows_where_somebody_marks_beyond_its_end(run: Run) -> None:
+    first = run.read_as("gallery.json", Gallery).seeds
+    Marks(run).apply([(99, "shows")])
+    assert run.read_as("gallery.json", Gallery).seeds == first
+    Marks(run).apply([(GALLERY, "shows")])
+    grown = run.read_as("gallery.json", Gallery).seeds
+    assert len(grown) == 2 * GALLERY and grown[:100] == first
+    Marks(run).apply([(5, "without")])
+    workflow.find(run.folder)
+
+
+def test_marks_of_others_are_kept_in_history_once(run: Run) -> None:
+    workflow.mark(run.folder, "slant", "slant")
+    simulated, marks = run.read("feedback.json"), Marks(run)
+    for index in range(40, 50):
+        marks.apply([(index, "unsure")])
+    kept = [path.read_bytes() for path in run.folder.glob("history/feedback-*.json")]
+    assert kept == [simulated]
+    assert run.read_as("feedback.json", Feedback).source == f"simulated by slant, then {SOURCE}"
+
+
+def test_what_somebody_else_wrote_meanwhile_is_read(run: Run) -> None:
+    marks = Marks(run)
+    marks.apply([(5, "shows")])
+    workflow.mark(run.folder, "slant", "slant")
+    marks.apply([(5, "unsure")])
+    assert len(run.read_as("feedback.json", Feedback).positives) > 2
+
+
+def test_no_mark_is_taken_while_another_process_works_on_the_run(run: Run) -> None:
+    marks = Marks(run)
+    marks.apply([(5, "shows")])
+    with run.held(), pytest.raises(RunBusy):
+        marks.apply([(6, "shows")])
+    assert Marks(run).marks == marks.marks == {5: "shows"}
+
+
+def test_the_command_line_reads_the_same_file_to_the_same_feature(run: Run, begun: Path, tmp_path: Path) -> None:
+    import shutil
+
+    Marks(run).apply([(i, "shows" if i % 5 == 0 else "without") for i in range(60)])
+    other = Path(shutil.copytree(begun, tmp_path / "other"))
+    workflow.mark(other, "slant", str(run.path("feedback.json")), judge="slant")
+    assert (other / "feedback.json").read_bytes() == run.read("feedback.json")
+
+
+def test_marks_need_no_torch(run: Run) -> None:
+    code = (
+        "import sys; from pathlib import Path; from unfeature.marks import Marks; from unfeature.store import Run\n"
+        f"Marks(Run(Path({str(run.folder)!r}))).apply([(1, 'shows')])\nassert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert len(json.loads(run.read("feedback.json"))["positives"]) == 1

@@ -1,0 +1,328 @@
+"""The page over HTTP, as a process: from nothing to downloads, kills, wrong requests, no outside connection."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from pages import Page, serving, trained, wait
+from PIL import Image
+
+from unfeature import workflow
+from unfeature.generators.loading import load_generator
+from unfeature.images import to_pixels
+from unfeature.judging import drawn
+from unfeature.seeds import stream
+from unfeature.store import Run
+from unfeature.web.desk import Numbers
+
+STRENGTH = {"threshold": 0.1, "margin": 0.5, "steps": 20}
+MARKED = [(i, "shows" if i % 7 == 0 else "without") for i in range(70)]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("connections") / "log"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, recorded: Path) -> Iterator[Page]:
+    """A served folder with one run, "slant", that nobody judges."""
+    with serving(tmp_path_factory.mktemp("page") / "runs", record=recorded) as served:
+        told = served.post("/api/runs", {"generator": "mnist-vae", "feature": "slant"})
+        assert told["name"] == "slant"
+        yield served
+
+
+@pytest.fixture
+def run(page: Page) -> str:
+    """A fresh copy of that run."""
+    base, number = page.folder / "slant", len(list(page.folder.iterdir()))
+    shutil.copytree(base, page.folder / f"copy-{number}")
+    (page.folder / f"copy-{number}" / "feedback.json").unlink(missing_ok=True)
+    return f"copy-{number}"
+
+
+def test_first_answer_needs_no_torch_and_tells_what_there_is(page: Page) -> None:
+    told = page.get("/api/start")
+    assert {"mnist-vae", "mnist-gan", "mnist-stylegan2"} == {each["name"] for each in told["generators"]}
+    assert told["judges"] == ["slant", "thickness"]
+    assert told["runs"][-1] | {"marks": 0} == {
+        "name": "slant",
+        "feature": "slant",
+        "generator": load_generator("mnist-vae").spec.id,
+        "stage": "marking",
+        "marks": 0,
+    }
+    assert b"<html" in page.get("/")
+
+
+def test_a_sheet_shows_the_pictures_of_its_seeds(page: Page, run: str) -> None:
+    sheet = np.array(Image.open(io.BytesIO(page.get(f"/api/runs/{run}/sheets/2.png"))))
+    pixels = to_pixels(drawn(load_generator("mnist-vae"), stream("gallery", 0, 128, 192))[1])
+    cells = sheet.reshape(8, 28, 8, 28).swapaxes(1, 2).reshape(64, 28, 28)
+    assert np.abs(cells.astype(int) - pixels).max() <= 1
+    about = page.get(f"/api/runs/{run}")
+    named = page.client.get(f"/api/runs/{run}/sheets/2.png", params={"g": about["generator_id"]})
+    assert "immutable" in named.headers["cache-control"]
+    assert page.client.get(f"/api/runs/{run}/sheets/2.png").headers["cache-control"] == "no-store"
+
+
+def test_marks_are_on_disk_when_they_are_called_saved(page: Page, run: str) -> None:
+    told = page.mark(run, MARKED)
+    assert told == {"saved": 69, "shows": 10, "unsure": 0, "without": 60}
+    seeds = json.loads((page.folder / run / "feedback.json").read_text())["positives"]
+    assert seeds == list(range(0, 70, 7))
+    again = page.mark(run, [(0, "none"), (1, "shows")], first=0)
+    assert again["saved"] == 69 and again["shows"] == 10, "operations that were saved before are not applied again"
+    assert page.get(f"/api/runs/{run}")["marks"]["shows"] == list(range(0, 70, 7))
+
+
+def test_requests_that_overtake_one_another_lose_no_mark() -> None:
+    numbers = Numbers(0)
+    assert list(numbers.new(3, [(1, "shows"), (2, "shows")])) == [3, 4]
+    numbers.save(3, [(1, "shows"), (2, "shows")])
+    assert numbers.next == 0, "the first three are on their way: they are not called saved"
+    late = [(1, "unsure"), (7, "shows"), (7, "none")]
+    assert numbers.new(0, late) == {1: (7, "shows"), 2: (7, "none")}, "older than what picture 1 has now"
+    numbers.save(0, late)
+    assert numbers.next == 5 and not numbers.beyond
+    assert not numbers.new(0, late), "sent again, they change nothing"
+
+
+def test_help_to_mark_well(page: Page, run: str) -> None:
+    few = page.get(f"/api/runs/{run}/advice")
+    assert not few["enough"] and "show" in few["sentence"]
+    refused = page.client.post(f"/api/runs/{run}/suggest")
+    assert refused.status_code == 422 and "Mark" in refused.json()["error"]
+    page.mark(run, MARKED)
+    told = page.post(f"/api/runs/{run}/suggest")
+    assert sorted(told["order"]) == list(range(len(told["order"])))
+    assert told["scores"] == sorted(told["scores"], reverse=True)
+    assert not {i for i, _ in MARKED} & set(told["suggested"]) and set(told["random"]) <= set(told["suggested"])
+    assert all(0 <= each["index"] < 70 for each in told["doubtful"])
+
+
+def test_preview_says_who_measured(page: Page, run: str) -> None:
+    page.mark(run, MARKED)
+    told = page.post(f"/api/runs/{run}/front")
+    assert told["guide"] and "probe" in told["measured_by"]
+    assert told["recommended"] in told["front"]
+    drifts = [told["points"][i]["drift"] for i in told["front"]]
+    assert drifts == sorted(drifts)
+    point = told["points"][told["recommended"]]
+    asked = {"threshold": point["threshold"], "margin": point["margin"]}
+    pairs = page.client.get(f"/api/runs/{run}/pairs.png", params=asked)
+    assert Image.open(io.BytesIO(pairs.content)).size == (8 * 28, 4 * 28)
+
+
+def test_from_marks_to_downloads_as_the_command_line_makes_them(page: Page, run: str, tmp_path: Path) -> None:
+    page.mark(run, MARKED)
+    other = tmp_path / "other"
+    shutil.copytree(page.folder / run, other)
+    job = trained(page, run, **STRENGTH)
+    assert (job["state"], job["error"]) == ("done", ""), job
+    assert [record["step"] for record in job["records"]] == [20] and job["strip"] == 20
+    from unfeature import options as o
+
+    workflow.find(other, o.FindOptions(threshold=0.1, margin=0.5))
+    workflow.unlearn(other, o.UnlearnOptions(steps=20))
+    ours = page.get(f"/api/runs/{run}/download/unlearned.safetensors")
+    assert ours == (other / "unlearned.safetensors").read_bytes()
+    about = page.get(f"/api/runs/{run}")
+    assert about["stage"] == "trained" and "unlearned.safetensors" in about["files"]
+    told = page.post(f"/api/runs/{run}/compare")
+    assert sorted([*told["edited"], *told["untouched"]]) == list(range(told["n"])) == sorted(told["worst"])
+    changes = [told["change"][j] for j in told["worst"]]
+    assert changes == sorted(changes, reverse=True) and told["shows"] is None
+    before, after = (page.get(f"/api/runs/{run}/compare/{side}/0.png") for side in ("before", "after"))
+    assert before != after and Image.open(io.BytesIO(after)).size == (8 * 28, 8 * 28)
+    with zipfile.ZipFile(io.BytesIO(page.get(f"/api/runs/{run}/archive.zip"))) as archive:
+        assert archive.read(f"{run}/unlearned.safetensors") == ours
+        assert not [name for name in archive.namelist() if ".lock" in name or "job.log" in name]
+    page.mark(run, [(500, "shows")], first=70)
+    assert page.get(f"/api/runs/{run}")["stage"] == "marking", "a copy of other marks is no result of these"
+    assert page.get(f"/api/runs/{run}/job")["state"] == "none"
+
+
+@pytest.mark.slow
+def test_a_killed_server_loses_nothing_and_training_goes_on(tmp_path: Path, page: Page) -> None:
+    folder = tmp_path / "runs"
+    shutil.copytree(page.folder / "slant", folder / "slant")
+    strength = STRENGTH | {"steps": 400}
+    with serving(folder) as first:
+        first.mark("slant", MARKED)
+        first.post("/api/runs/slant/job", {"action": "start", **strength})
+        refused = first.client.patch("/api/runs/slant/marks", json={"client": "x", "first": 0, "ops": [[9, "shows"]]})
+        assert refused.status_code == 409 and "trained on these marks" in refused.json()["error"]
+        assert first.get("/api/runs/slant")["locked"]
+        wait(lambda: first.get("/api/runs/slant/job")["strip"])
+        assert first.client.get("/api/runs/slant/strip.png").status_code == 200
+        first.kill()
+    with serving(folder) as second:
+        assert second.get("/api/runs/slant")["marks"]["shows"] == list(range(0, 70, 7))
+        wait(lambda: not second.get("/api/runs/slant")["locked"])
+        job = second.get("/api/runs/slant/job")
+        assert job["state"] == "stopped" and 0 < job["strip"] < 400
+        wait(lambda: _free(folder / "slant"), 30)
+        again = trained(second, "slant", **strength)
+        assert again["state"] == "done", again
+        assert len(again["records"]) == 8
+
+
+def _free(folder: Path) -> bool:
+    from unfeature.errors import RunBusy
+
+    try:
+        with Run(folder).held():
+            return True
+    except RunBusy:
+        return False
+
+
+@pytest.mark.slow
+def test_cancel_and_go_on(page: Page, run: str) -> None:
+    page.mark(run, MARKED)
+    page.post(f"/api/runs/{run}/job", {"action": "start", **STRENGTH, "steps": 2000})
+    twice = page.client.post(f"/api/runs/{run}/job", json={"action": "start", **STRENGTH})
+    assert twice.status_code == 409
+    wait(lambda: page.get(f"/api/runs/{run}/job")["strip"])
+    job = page.post(f"/api/runs/{run}/job", {"action": "cancel"})
+    assert job["state"] == "stopped" and not page.get(f"/api/runs/{run}")["locked"]
+    page.mark(run, [(9, "unsure")], first=70)
+
+
+def test_training_that_cannot_work_says_so(page: Page, run: str) -> None:
+    page.mark(run, [(1, "shows")])
+    job = trained(page, run, **STRENGTH)
+    assert job["state"] == "failed" and "0 negatives" in job["error"]
+
+
+def test_marks_from_a_file(page: Page, run: str) -> None:
+    page.mark(run, MARKED)
+    path = f"/api/runs/{run}/marks/file?name="
+    told = page.client.post(path + "m.csv", content=b"seed,mark\n5,1\n6,0\n7,?\n")
+    assert told.json() == {"shows": 1, "unsure": 1, "without": 1}
+    assert list((page.folder / run / "history").glob("feedback-*.json")), "the marks there before are kept"
+    for name, body in (("m.csv", b"a,b\n1,2\n"), ("m.exe", b""), ("m.json", b"["), ("m.json", b'{"positives": ["x"]}')):
+        refused = page.client.post(path + name, content=body)
+        assert refused.status_code == 422 and refused.json()["error"], name
+    assert page.get(f"/api/runs/{run}")["marks"]["shows"] == [5]
+    assert page.client.post(path + "m.csv", content=b"x" * (2**21 + 1)).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/runs/..%2f..%2fetc", "/api/runs/%2e%2e", "/static/..%2fapp.py", "/static/%2e%2e%2f%2e%2e%2fapp.py",
+     "/api/runs/slant/download/..%2f..%2f..%2fetc%2fpasswd", "/api/runs/slant/download/run.json", "/static/nothing.js",
+     "/api/runs/slant/download/.lock", "/api/runs/none", "/docs", "/openapi.json", "/api/runs/slant%00"],
+)  # fmt: skip
+def test_no_other_file_is_served(page: Page, path: str) -> None:
+    answer = page.client.get(path)
+    assert answer.status_code in (404, 409, 422), answer.text
+    assert set(answer.json()) == {"error", "kind"}
+
+
+def test_hostile_names_are_refused_or_only_text(page: Page) -> None:
+    feature = "<script>alert(1)</script> \" ' ${x} \u202e"
+    name = page.post("/api/runs", {"generator": "mnist-vae", "feature": feature})["name"]
+    assert name == "script-alert-1-script-x"
+    assert page.get(f"/api/runs/{name}")["feature"] == feature
+    assert page.client.get(f"/api/runs/{name}").headers["content-type"] == "application/json"
+    for wrong in ("../x", "a/b", ".hidden", "x" * 65, "a b", "a\n"):
+        refused = page.client.post("/api/runs", json={"generator": "mnist-vae", "feature": "f", "name": wrong})
+        assert refused.status_code in (404, 422), wrong
+    assert not list(page.folder.glob(".new-*")), "nothing is left of what was refused"
+
+
+def test_a_generator_that_is_none_is_told(page: Page) -> None:
+    refused = page.client.post("/api/runs", json={"generator": "mnist-vea", "feature": "f"})
+    assert refused.status_code == 422 and 'Did you mean "mnist-vae"?' in refused.json()["error"]
+    assert not (page.folder / "f").exists()
+
+
+VERBS = ("GET", "POST", "PATCH", "PUT", "DELETE")
+PATHS = (
+    "/api/start", "/api/runs", "/api/runs/{r}", "/api/runs/{r}/sheets/{n}.png", "/api/runs/{r}/marks",
+    "/api/runs/{r}/marks/file?name=x.{s}", "/api/runs/{r}/advice", "/api/runs/{r}/pairs.png?threshold={n}&margin={n}",
+    "/api/runs/{r}/job", "/api/runs/{r}/strip.png", "/api/runs/{r}/compare", "/api/runs/{r}/compare/after/{n}.png",
+    "/api/runs/{r}/report", "/api/runs/{r}/download/{s}", "/api/runs/{r}/study", "/api/runs/{r}/study/job",
+    "/api/runs/{r}/study/report", "/s/{s}", "/s/{s}/state", "/s/{s}/marks", "/s/{s}/sheets/{n}.png", "/{s}",
+)  # fmt: skip
+VALUES = (
+    None, True, -1, 0, 3, 1e308, 2**63, -0.5, "", "x", "shows", "none", "../..", "\u0000", "\ud7ff" * 90, [], {}, [[]],
+    [[0, "shows"]], [[-5, "shows"]], [[2**40, "shows"]], [[0, "maybe"]], [[0]], {"a": 1}, ["Ann"], ["Ann", "Ann"],
+)  # fmt: skip
+FIELDS = ("client", "first", "ops", "action", "threshold", "margin", "steps", "generator", "feature", "judge", "name",
+          "annotators", "count", "seconds", "weights", "other")  # fmt: skip
+
+
+def malformed(dice: random.Random, run: str) -> tuple[str, str, bytes]:
+    """A request that makes little sense: verb, path, body. Its starts of jobs have no threshold."""
+    words = {"r": dice.choice((run, run, "none", "%00", "a%2fb")), "s": dice.choice(("csv", "json", "x", "%ff", "a.b"))}
+    words["n"] = dice.choice(("0", "1", "-1", "99999999999", "nan", "inf", "x", "1e400", "0.5"))
+    body = {name: dice.choice(VALUES) for name in dice.sample(FIELDS, dice.randint(0, 5))}
+    if body.get("action") == "start":
+        body.pop("threshold", None)
+    raw = json.dumps(body if dice.random() < 0.8 else dice.choice(VALUES)).encode()
+    if dice.random() < 0.2:
+        raw = dice.choice((b"{", b"\xff\xfe", b"[" * 5000, b"NaN", raw[: len(raw) // 2], dice.randbytes(50)))
+    return dice.choice(VERBS), dice.choice(PATHS).format(**words), raw
+
+
+@pytest.mark.slow
+def test_a_thousand_malformed_requests(page: Page, run: str) -> None:
+    page.mark(run, MARKED)
+    dice, seen = random.Random(0), set()
+    for _ in range(1000):
+        verb, path, body = malformed(dice, run)
+        given = {
+            "content-type": dice.choice(("application/json", "text/plain", "", "application/x-www-form-urlencoded"))
+        }
+        answer = page.client.request(verb, path, content=body, headers=given)
+        seen.add(answer.status_code)
+        assert answer.status_code < 500, (verb, path, body, answer.text)
+        assert "Traceback" not in answer.text
+        if answer.status_code >= 400 and verb != "HEAD":
+            assert set(answer.json()) == {"error", "kind"}, answer.text
+    assert {200, 404, 405, 409, 422} <= seen
+    assert {i: m for m in ("shows", "without") for i in page.get(f"/api/runs/{run}")["marks"][m]}.items() >= dict(
+        MARKED[1:]
+    ).items(), "no mark was lost"
+
+
+def test_remote_needs_a_token_and_takes_no_code(tmp_path: Path) -> None:
+    token = "0123456789abcdef"
+    with serving(tmp_path, "--host", "0.0.0.0", "--token", token) as remote:
+        assert remote.client.get("/api/start").status_code == 401
+        remote.client.headers["authorization"] = f"Bearer {token}"
+        assert remote.get("/api/start")["remote"]
+        for generator in ("x.py:load", "/etc/passwd", "model.safetensors"):
+            refused = remote.client.post("/api/runs", json={"generator": generator, "feature": "f"})
+            assert refused.status_code == 422 and "shipped generators only" in refused.json()["error"]
+
+
+def test_the_server_has_no_torch_and_no_outside_connection(page: Page, recorded: Path) -> None:
+    maps = Path(f"/proc/{page.process.pid}/maps")
+    if maps.exists():
+        assert not [line for line in maps.read_text().splitlines() if "libtorch" in line]
+    wait(lambda: page.get("/api/start"))
+    assert recorded.read_text() == "", "neither a connection nor a look-up of a name"
+
+
+def test_a_port_in_use_is_told(page: Page, command, tmp_path: Path) -> None:
+    port = page.address.rstrip("/").rpartition(":")[2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("uvicorn.Server.run", lambda *_, **__: pytest.fail("it should not have started"))
+        said = command("open", tmp_path, "--port", port, "--no-browser")
+    assert said.code == 2 and "cannot listen on 127.0.0.1" in said.err and "--port 0" in said.err
+    assert command("open", tmp_path, "--host", "0.0.0.0", "--no-browser").code == 2
+    assert httpx.get(page.address + "api/start").status_code == 200
