@@ -19,7 +19,7 @@ COMMANDS = {
     "list": "List generators, measurements, finders, unlearners, metrics and presets.\n\n"
     "Example:  unfeature list generators",
     "open": "Open the page: mark pictures with the mouse or the keyboard, preview, unlearn, compare, prove.\n\n"
-    "Example:  unfeature open\n"
+    "Example:  unfeature open runs\n"
     "Example:  unfeature open runs/thick --port 8000\n"
     "Example:  unfeature open runs --host 0.0.0.0 --token A-LONG-SECRET (others can reach it)",
     "check": "Say everything that is wrong with a generator of your own, and what to do; or that it conforms.\n\n"
