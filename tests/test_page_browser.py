@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import statistics
@@ -17,6 +18,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from unfeature import options as o
 from unfeature import workflow
+from unfeature.generators.loading import load_generator
+from unfeature.judging import drawn, load_judge
+from unfeature.seeds import stream
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -362,3 +366,43 @@ def test_the_page_is_light() -> None:
 
     files = [path for path in (Path(unfeature.web.__file__).parent / "static").iterdir() if "annotate" not in path.name]
     assert sum(path.stat().st_size for path in files) <= 150_000
+
+
+FACES = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.mark.skipif("UNFEATURE_ASSETS" not in os.environ, reason="needs the public checkpoints: set UNFEATURE_ASSETS")
+@pytest.mark.parametrize("name", ["face_vae64", "face_gan36"])
+def test_the_whole_way_with_faces_of_a_file(window: Watched, served: Served, name: str) -> None:
+    page = window.page
+    page.goto(served.address)
+    page.get_by_role("radio", name=re.compile("^Your own")).check()
+    page.get_by_label("File or function").fill(f"{FACES / 'generators' / name}.py:load")
+    page.get_by_label("What should disappear?").fill("bangs" if name == "face_vae64" else "orange light")
+    page.get_by_role("button", name="Show pictures").click()
+    page.wait_for_selector(".tile[data-drawn]")
+    run = page.url.partition("#/")[2].partition("/")[0]
+    if name == "face_vae64":
+        page.wait_for_timeout(1200)
+        for index in shown_by(f"{FACES / 'judges/celeba.py'}:a_Bangs", f"{FACES / 'generators' / name}.py:load", 120):
+            page.click(tile(page, index))
+            page.wait_for_timeout(100)
+    else:
+        page.get_by_role("button", name="Help me").click()
+        page.set_input_files("#marks-file", FACES / "marks/face_gan36-orange.csv")
+    told = wait(lambda: (found := counted(served, run))["without"] > 10 and found["shows"] > 10 and found)
+    page.locator('#tabs a[href$="/preview"]').click()
+    page.wait_for_selector(".pairs canvas")
+    expect(page.get_by_text("not a proof").first).to_be_visible()
+    unlearn(page, 20)
+    page.get_by_role("link", name="Compare before and after").click()
+    page.wait_for_selector(".compare-wall .cell")
+    assert served.get(f"/api/runs/{run}")["stage"] == "trained" and told["shows"] > 10
+
+
+def shown_by(judge: str, generator: str, count: int) -> list[int]:
+    """Which of the wall's first pictures a judge finds to show it."""
+    made = load_generator(generator)
+    _, images = drawn(made, stream("gallery", 0, 0, count))
+    scores = load_judge(judge, made, 0, 0.1).score(images)
+    return [index for index, score in enumerate(scores.tolist()) if score >= 0.5]
