@@ -41,6 +41,7 @@ class Case:
     suffix: str
     judge: str = ""
     find: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
 
 
 CASES = {
@@ -54,6 +55,7 @@ CASES = {
             "pth",
             f"{HERE}/judges/gan36.py:orange",
             find={"threshold": -1.0, "margin": 1.0},
+            training={"batch": 32, "steps": 600},
         ),
         Case("face_vae64", "Bangs", f"{HERE}/judges/celeba.py:a_Bangs", "safetensors", find={"margin": 0.5}),
     )
@@ -84,7 +86,7 @@ def one(case: Case, folder: Path, steps: int) -> dict[str, Any]:
     workflow.find(run, o.FindOptions(**case.find))
     extractor = "mnist-digits" if case.suffix == "ckpt" else "squeezenet"
     workflow.preview(run, o.PreviewOptions(extractor=extractor, count=500))
-    workflow.unlearn(run, o.UnlearnOptions(steps=steps))
+    workflow.unlearn(run, o.UnlearnOptions(**{"steps": steps} | case.training))
     made = workflow.export(run, folder / f"{case.generator}-unlearned.{case.suffix}")
     sheet = folder / "sheet.png"
     command = [sys.executable, str(HERE / "stranger.py"), case.generator, str(file), str(made.file), str(sheet)]
