@@ -95,11 +95,14 @@ def one(case: Case, folder: Path, steps: int) -> dict[str, Any]:
     return {"generator": case.generator, "feature": case.feature, "file": file.suffix, **ratios, "sheet": sheet}
 
 
-def write(rows: list[dict[str, Any]]) -> None:
-    """All result files; nothing in them is typed by hand."""
+def write(made: list[dict[str, Any]]) -> None:
+    """All result files, rows made anew in place of older ones; nothing in them is typed by hand."""
     RESULTS.mkdir(exist_ok=True)
-    for row in rows:
+    for row in made:
         (RESULTS / f"dropin-{row['generator']}.png").write_bytes(row.pop("sheet").read_bytes())
+    path = RESULTS / "dropin.json"
+    known = json.loads(path.read_text())["rows"] if path.is_file() else []
+    rows = list({row["generator"]: row for row in (*known, *made)}.values())
     told = {"versions": workflow.versions(), "rows": rows}
     (RESULTS / "dropin.json").write_text(json.dumps(told, indent=1) + "\n")
     lines = ["| generator | feature | file | before | after | n |", "| --- | --- | --- | --- | --- | --- |"]
@@ -113,7 +116,7 @@ def write(rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     """All three, or those named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=list(CASES), help="print this one; results are not written")
+    parser.add_argument("--only", choices=list(CASES), help="this one alone")
     parser.add_argument("--steps", type=int, default=1000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -123,8 +126,7 @@ def main() -> None:
                 (Path(folder) / name).mkdir()
                 rows.append(one(case, Path(folder) / name, arguments.steps))
                 print(json.dumps(rows[-1], default=str), flush=True)
-        if not arguments.only:
-            write(rows)
+        write(rows)
 
 
 if __name__ == "__main__":
