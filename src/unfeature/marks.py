@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from unfeature.artifacts import Feedback, Gallery
@@ -121,7 +121,3 @@ class Marks:
 
     def _seeds(self, indices: Iterable[int]) -> tuple[int, ...]:
         return tuple(self.base + index for index in sorted(indices))
-
-    def seeds(self, indices: Sequence[int]) -> list[int]:
-        """Wall indices -> seeds."""
-        return [self.base + index for index in indices]

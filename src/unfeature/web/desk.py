@@ -121,10 +121,6 @@ class Desk:
         self._open[name].marks.load()
         return self._open[name]
 
-    def forget(self, name: str) -> None:
-        """Read a run anew next time."""
-        self._open.pop(name, None)
-
     async def changed(self, name: str, change: Callable[[OpenRun], Found]) -> Found:
         """Change a run's marks, one request at a time; RunBusy while a copy is trained on them."""
         run = self.opened(name)
