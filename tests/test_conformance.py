@@ -130,16 +130,17 @@ def test_shipped_generators_are_recognised_by_their_shapes(name: str) -> None:
     assert read == {**read, **{key: value for key, value in card["arguments"].items() if key in read}}
 
 
+PLAIN = FindOptions(extractor="", samples=2000, search_steps=100)
+
+
 @pytest.mark.parametrize("name", FINDERS)
 def test_finders(name: str) -> None:
-    check_finder(lambda: resolve("finder", FINDERS, name)(FindOptions(finder=name)))
+    check_finder(lambda: resolve("finder", FINDERS, name)(PLAIN))
 
 
 def test_every_kind_of_feature_comes_from_a_finder() -> None:
     generator = TinyGenerator()
-    found = [
-        resolve("finder", FINDERS, name)(FindOptions()).find(generator, *tiny_marks(generator)) for name in FINDERS
-    ]
+    found = [resolve("finder", FINDERS, name)(PLAIN).find(generator, *tiny_marks(generator)) for name in FINDERS]
     assert {feature.state()[1]["kind"] for feature in found} == set(FEATURES)
 
 

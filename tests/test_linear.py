@@ -12,6 +12,7 @@ from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
 from unfeature.features import load_feature
+from unfeature.features.guides import ALONE
 from unfeature.features.linear import Linear, LinearFeature
 from unfeature.options import FindOptions
 from unfeature.testing import TinyGenerator, TinyJudge, tiny_marks
@@ -85,7 +86,7 @@ def test_marks_in_another_order_give_the_same_direction() -> None:
 
 def test_state_makes_the_same_feature() -> None:
     feature = find(FindOptions(margin=0.3))
-    again = load_feature(*feature.state())
+    again = load_feature(*feature.state(), GENERATOR, ALONE)
     assert isinstance(again, LinearFeature)
     assert torch.equal(again.vector, feature.vector)
     assert (again.name, again.generator, again.threshold, again.margin) == (

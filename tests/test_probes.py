@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unfeature.errors import ShapeError, TooFewMarks
-from unfeature.features.probes import LEAST, Flags, Probe, doubtful, fit_probe, reduced, suggest
+from unfeature.features.probes import LEAST, Flags, Probe, doubtful, fit_probe
+from unfeature.features.suggestions import suggest
+from unfeature.features.views import reduced
 from unfeature.generators.loading import load_generator
 from unfeature.intervals import wilson
 from unfeature.judging import drawn

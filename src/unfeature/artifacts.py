@@ -185,7 +185,7 @@ class Evaluation(Artifact):
 
 @dataclass(frozen=True)
 class Preview(Artifact):
-    """The teacher's numbers, measured before any training: the student cannot be better than this."""
+    """A teacher's numbers, measured before any training: the student cannot be better than this."""
 
     feature: str
     generator: str
@@ -201,6 +201,8 @@ class Preview(Artifact):
     ratio_before: Score | None
     """None where nobody judges."""
     ratio: Score | None
+    made_by: str = "teacher"
+    """Who made the measured pictures: the teacher, or a copy: "instant edit"."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -147,14 +147,15 @@ def teacher(run: Path) -> Callable[[Preview, float], None]:
 
 
 def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
-    """A table of teachers, the feature's own first."""
+    """A table of teachers, the feature's own first, and of the instant edit where it was asked."""
     say(f"What the copy would learn from; of {found[0].n:,} originals {percent(found[0].ratio_before)} show it.")
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("threshold", "margin", "shows it", "rewritten", "rest: pixels", "rest: flips"):
-        table.add_column(column, justify="right")
+    for column in ("made by", "threshold", "margin", "shows it", "rewritten", "rest: pixels", "rest: flips"):
+        table.add_column(column, justify="left" if column == "made by" else "right")
     for preview in found:
         reached = preview.ratio is not None and preview.ratio.value <= wanted
         table.add_row(
+            preview.made_by,
             f"{preview.threshold:.3f}",
             f"{preview.margin:.2f}",
             percent(preview.ratio),
@@ -164,8 +165,12 @@ def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
             style="green" if reached else None,
         )
     _out.print(table)
+    teachers = sum(preview.made_by == "teacher" for preview in found)
     if len(found) > 1:
         say(f"green: at most the wanted {100 * wanted:.2f} %. rest: pictures that never had it; flips: another class")
+    if teachers < len(found):
+        then("Keep the instant edit:", f"unfeature unlearn {quote(str(run))} --unlearner instant")
+    if teachers > 1:
         then("Choose one:", f"unfeature find {quote(str(run))} --threshold T --margin M")
     else:
         teacher(run)(found[0], wanted)

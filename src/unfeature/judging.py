@@ -160,6 +160,20 @@ def _guarded(reference: str, function: Any) -> Callable[[Tensor], Any]:
     return called
 
 
+def load_guide(reference: str) -> Judge:
+    """FILE.py:NAME, a Judge whose scores have a gradient: it guides a search, so it may judge nothing. BadOption."""
+    if not is_file_reference(reference):
+        raise BadOption(
+            f'"{reference}" cannot guide a search: its scores have no gradient; expected a network: FILE.py:NAME'
+        )
+    found = load_object(reference)
+    if not isinstance(found, Judge):
+        raise BadOption(
+            f'"{reference}" is a {type(found).__name__}; expected a Judge, with `about` and `score(images)`.'
+        )
+    return found
+
+
 def load_extractor(reference: str) -> Extractor:
     """A shipped extractor by name, or what FILE.py:FUNCTION returns."""
     if is_file_reference(reference):

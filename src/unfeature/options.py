@@ -66,16 +66,32 @@ class MarkOptions(Options):
 
 
 class FindOptions(Options):
-    """Marks -> feature; equations (1) to (5) of docs/explanation/method.md."""
+    """Marks -> feature; equations (1) to (5) of docs/explanation/method.md, or what docs/explanation puts in place."""
 
     finder: str = Field("linear", description="How the feature is found; see `unfeature list`.")
     vector: Literal["unit", "raw"] = Field("unit", description="Target vector of unit length, or as it is.")
-    threshold: Literal["pooled", "balanced"] | float = Field(
-        "pooled", description="Mean projection of all samples drawn, midpoint of the two sides' means, or a number."
+    threshold: Literal["auto", "pooled", "balanced"] | float = Field(
+        "auto",
+        description="Mean projection of all samples drawn (pooled; a direction's auto), midpoint of the two sides' "
+        "means, or a number: a projection, or standard deviations of a guide's score.",
     )
-    margin: float = Field(
-        0.0, ge=0, le=10, description="Erased latents land this far below the threshold (latent units)."
+    margin: float | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="How far below the threshold erased latents land, in the threshold's unit; by default 0 along a "
+        "direction, 0.1 for a guide's score.",
     )
+    extractor: str = Field(
+        "mnist-digits",
+        description="Network that a probe of the marks looks through: a name or FILE.py:FUNCTION; empty: none.",
+    )
+    guide: str = Field("", description="FILE.py:NAME of a network that guides in place of a probe of the marks.")
+    keep: tuple[str, ...] = Field(
+        (), description="NAME=FILE.py:NAME of what must stay as it is while the feature goes; repeat the flag."
+    )
+    samples: int = Field(20_000, ge=100, le=1_000_000, description="Fresh samples that a guide scores, at most.")
+    search_steps: int = Field(400, ge=1, le=1_000_000, description="Steps in which the latent search is learnt.")
 
 
 class PreviewOptions(Options):
@@ -87,6 +103,9 @@ class PreviewOptions(Options):
     count: int = Field(2000, ge=10, le=1_000_000, description="Fresh samples measured.")
     thresholds: tuple[float, ...] = Field((), description="Thresholds to compare, in latent units; repeat the flag.")
     margins: tuple[float, ...] = Field((), description="Margins to compare, in latent units; repeat the flag.")
+    instant: bool = Field(
+        False, description="Also the instant edit's numbers: a copy made in seconds, without training."
+    )
 
 
 class UnlearnOptions(Options):
@@ -98,6 +117,12 @@ class UnlearnOptions(Options):
         1.0, ge=0, le=1000, description="Weight of the MS-SSIM loss within them; 0 leaves it out."
     )
     l1: Literal["mean", "sum"] = Field("mean", description="Absolute differences averaged or summed over pixels.")
+    guidance: float = Field(
+        0.003, ge=0, le=1000, description="Weight of what a feature's guide still sees in the copy; without one, none."
+    )
+    warm_start: bool = Field(
+        True, description="Begin from the instant edit where that is nearer to the teacher than the original is."
+    )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Adam's, at the start.")
     schedule: Literal["constant", "cosine"] = Field("cosine", description="Learning rate over the steps.")
     batch: int = Field(64, ge=1, le=65536, description="Fresh latents per step.")

@@ -52,8 +52,19 @@ class Feature(Protocol):
     def erase(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n, d): flagged latents moved to where the feature is not, others unchanged."""
 
+    def told(self) -> list[str]:
+        """What was found, in sentences."""
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON from which `load_feature` makes it again."""
+
+
+@runtime_checkable
+class GuidedFeature(Feature, Protocol):
+    """A feature whose guide can tell of any picture, a copy's too, how much of it is left."""
+
+    def remaining(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n,), differentiable, at least 0: near 0 where the feature is gone."""
 
 
 class Finder(Protocol):

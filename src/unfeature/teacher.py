@@ -57,13 +57,25 @@ def _classes(extractor: Extractor, images: Tensor) -> Tensor:
 
 
 def measure(
-    generator: Generator, feature: Feature, sample: Sample, judge: Judge | None, extractor: Extractor | None, name: str
+    generator: Generator,
+    feature: Feature,
+    sample: Sample,
+    judge: Judge | None,
+    extractor: Extractor | None,
+    name: str,
+    *,
+    copy: tuple[str, Generator] | None = None,
 ) -> Preview:
-    """Ratio, share rewritten and change on the rest of the teacher f(z^); only rewritten latents are synthesized."""
+    """Ratio, share rewritten and change on the rest of the teacher f(z^); only rewritten latents are synthesized.
+
+    Of a `copy` and what made it, where one is given: its pictures at all latents as they are.
+    """
+    made_by, maker = copy or ("teacher", generator)
     flagged = feature.contains(sample.latents)
-    n, moved = len(flagged), torch.nonzero(flagged).flatten()
+    n, moved = len(flagged), torch.nonzero(flagged if copy is None else torch.ones_like(flagged)).flatten()
     with torch.no_grad():
-        images = generator.synthesize(feature.erase(sample.latents[moved]))
+        latents = sample.latents[moved]
+        images = maker.synthesize(feature.erase(latents) if copy is None else latents)
     drift = torch.zeros(n)
     drift[moved] = (images - sample.images[moved]).abs().mean(dim=(1, 2, 3)).cpu()
     rest = ~sample.shows if sample.shows is not None else torch.ones(n, dtype=torch.bool)
@@ -89,6 +101,7 @@ def measure(
         flips_rest=flips,
         ratio_before=before,
         ratio=ratio,
+        made_by=made_by,
     )
 
 

@@ -130,11 +130,11 @@ def find_(run: RunFolder, /, *, preset: Preset = "", options: Annotated[FindOpti
     """Find the feature."""
     from unfeature import workflow
 
-    with console.working("finding the feature"):
-        feature = workflow.find(run, _over_preset(options, preset, "find"))
+    with console.counting("finding the feature") as on_batch:
+        feature = workflow.find(run, _over_preset(options, preset, "find"), on_batch)
     console.wrote(run, "feature.safetensors")
-    facts = {name: getattr(feature, name) for name in ("threshold", "margin") if hasattr(feature, name)}
-    console.say(", ".join(f"{name} {value:.3f}" for name, value in facts.items()) + " (latent units).")
+    for sentence in feature.told():
+        console.say(sentence)
     console.then("See what it does before any training:", f"unfeature preview {_quoted(run)}")
 
 
@@ -244,7 +244,13 @@ def _flags(options: Options | None, preset: str) -> str:
     """The flags that were given, each with a space before it: other options would begin another training."""
     given = options.model_dump(include=options.model_fields_set) if options is not None else {}
     flags = {**({"preset": preset} if preset else {}), **given}
-    return "".join(f" --{name.replace('_', '-')} {value}" for name, value in flags.items())
+    return "".join(_flag(name.replace("_", "-"), value) for name, value in flags.items())
+
+
+def _flag(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f" --{name}" if value else f" --no-{name}"
+    return f" --{name} {value}"
 
 
 class _resumable:

@@ -11,6 +11,7 @@ from torch import Tensor
 from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
+from unfeature.features.guides import ALONE, Helpers, Progress, unheard
 from unfeature.options import FindOptions
 from unfeature.protocols import Generator
 
@@ -40,13 +41,19 @@ class LinearFeature:
         """The same direction with another threshold and margin."""
         return replace(self, threshold=threshold, margin=margin)
 
+    def told(self) -> list[str]:
+        """Where it begins and ends."""
+        return [f"threshold {self.threshold:.3f}, margin {self.margin:.3f} (latent units)."]
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The vector, and everything else as JSON."""
         facts = {"kind": "linear", "name": self.name, "generator": self.generator}
         return {"vector": self.vector}, {**facts, "threshold": self.threshold, "margin": self.margin}
 
     @classmethod
-    def from_state(cls, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Self:
+    def from_state(
+        cls, tensors: dict[str, Tensor], facts: dict[str, Any], generator: Generator, helpers: Helpers
+    ) -> Self:
         """The feature `state` came from."""
         return cls(facts["name"], facts["generator"], tensors["vector"], facts["threshold"], facts["margin"])
 
@@ -54,7 +61,9 @@ class LinearFeature:
 class Linear:
     """Finder of the paper's direction and threshold from marked latents."""
 
-    def __init__(self, options: FindOptions) -> None:
+    def __init__(
+        self, options: FindOptions, helpers: Helpers = ALONE, seed: int = 0, on_step: Progress = unheard
+    ) -> None:
         self.options = options
 
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> LinearFeature:
@@ -67,12 +76,12 @@ class Linear:
         if self.options.vector == "unit":
             vector = paper.unit(vector)
         threshold = self.options.threshold
-        if threshold == "pooled":
+        if threshold == "balanced":
+            threshold = paper.balanced_threshold(positives, negatives, vector)
+        elif isinstance(threshold, str):
             collected = generator.sample_latents(np.array(gallery.seeds, dtype=np.int64))
             threshold = paper.pooled_threshold(collected, vector)
-        elif threshold == "balanced":
-            threshold = paper.balanced_threshold(positives, negatives, vector)
-        return LinearFeature(feedback.feature, spec.id, vector.cpu(), threshold, self.options.margin)
+        return LinearFeature(feedback.feature, spec.id, vector.cpu(), threshold, self.options.margin or 0.0)
 
 
 def check_feedback(generator: str, gallery: Gallery, feedback: Feedback) -> None:

@@ -1,4 +1,4 @@
-"""A probe of the marks: which pictures to look at next, and which marks to look at again.
+"""A probe of the marks: what it takes to show the feature, and which marks to look at again.
 
 Learnt from the marks themselves, so it only guides whoever marks. It NEVER judges a result: whatever guides is never
 what judges, and a copy that fools the probe may still show the feature.
@@ -7,11 +7,10 @@ what judges, and a copy that fools the probe may still show the feature.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.special import expit
@@ -20,13 +19,13 @@ from torch import Tensor
 
 from unfeature.artifacts import Score
 from unfeature.errors import ShapeError, TooFewMarks
+from unfeature.features.views import Space, rows_of, spaces_of
+from unfeature.protocols import Extractor
 
 Rows = NDArray[np.float32]
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
-Space = Literal["latents", "pixels"]
-SPACES: tuple[Space, ...] = ("latents", "pixels")
 
 LEAST = 3
 """Marks of a side below which nothing is learnt."""
@@ -37,17 +36,14 @@ FOLDS = 5
 STRENGTHS = (0.001, 0.01, 0.1)
 """scikit-learn's C of the logistic regressions tried: all small, since marks are few and some are wrong."""
 
-WIDTH, COMPONENTS = 32, 50
-"""Pictures are looked at no larger than this many pixels a side, and in at most this many principal components."""
+COMPONENTS = 50
+"""Pixels are looked at in at most this many principal components."""
 
 BASIS_ROWS = 500
 """Pictures that the components are taken from, at most: more would cost seconds and change little."""
 
 LEAST_SLOPE = 1e-3
 """Of the calibrated log odds on one deviation of the held-out scores: a probe that learnt nothing still keeps order."""
-
-CANDIDATES = 6
-"""Suggestions are spread over this many times as many of the most uncertain pictures."""
 
 
 @dataclass(frozen=True)
@@ -61,45 +57,48 @@ class Probe:
     space: Space
     """What it looks at: the one in which it did better."""
     weights: Values
-    """(d,) or (c h w,) of the reduced picture; with `offset` they give the calibrated log odds."""
+    """(d,), (c h w,) of the reduced picture or (k,) of the network's; with `offset`, of the calibrated log odds."""
     offset: float
     held_out: Values
     """(n,) in [0, 1]: the scores of the marked pictures, each by a probe that never saw its mark."""
     auc: float
-    """Of those scores before calibration. The best of six tried: marks made at random get 0.55 instead of 0.5, and what
-    right marks got was at most 0.02 too high on the shipped generators, from 20 a side on."""
+    """Of those scores before calibration. The best of those tried: marks made at random get 0.55 instead of 0.5, and
+    what right marks got was at most 0.02 too high on the shipped generators, from 20 a side on."""
     precision: Score
     """Share of the marks scored 0.5 or more, held out, that show it; `n` is 0 where none is. Wrong marks lower it."""
     recall: Score
     """Share of the marks that show it which score 0.5 or more, held out."""
 
-    def score(self, latents: Tensor, images: Tensor | None = None) -> Values:
-        """(n, d), (n, c, h, w) in [0, 1] -> (n,) in [0, 1]; the images are needed in pixel space alone. ShapeError."""
-        if self.space == "pixels" and images is None:
-            raise ShapeError("a probe of pixels was given latents alone; expected pictures (n, c, h, w). Give both.")
-        rows = _rows(latents if images is None or self.space == "latents" else reduced(images))
+    extractor: Extractor | None = None
+    """The network it looks through, in the two spaces that have one."""
+
+    def score(self, latents: Tensor | None, images: Tensor | None = None) -> Values:
+        """(n, d), (n, c, h, w) in [0, 1] -> (n,) in [0, 1]; latents are needed in their space alone, as are images.
+
+        ShapeError.
+        """
+        with torch.no_grad():
+            rows = self._rows(latents, images).double()
+            return np.asarray(expit(rows.numpy() @ self.weights + self.offset), dtype=np.float64)
+
+    def log_odds(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n,): of `score`, differentiable; ShapeError for a probe of latents."""
+        rows = self._rows(None, images)
+        return rows @ torch.from_numpy(self.weights).to(rows) + self.offset
+
+    def _rows(self, latents: Tensor | None, images: Tensor | None) -> Tensor:
+        rows = rows_of(self.space, latents, images, self.extractor).flatten(1).float()
         if rows.shape[1] != len(self.weights):
             raise ShapeError(
                 f"the probe was given {self.space} of {rows.shape[1]} values; expected {len(self.weights)}. "
                 "Give what the generator of the marks makes."
             )
-        return np.asarray(expit(rows @ self.weights + self.offset), dtype=np.float64)
+        return rows
 
 
-def reduced(images: Tensor) -> Tensor:
-    """(n, c, h, w) -> (n, c, <= WIDTH, <= WIDTH): as small as a probe looks at pictures, by averaging areas.
-
-    Reduced pictures stay as they are: what does not fit into memory may be reduced a batch at a time beforehand.
-    """
-    height, width = images.shape[2:]
-    if max(height, width) <= WIDTH:
-        return images
-    return F.adaptive_avg_pool2d(images, (min(height, WIDTH), min(width, WIDTH)))
-
-
-def _rows(values: Tensor) -> Rows:
+def values_of(rows: Tensor) -> Rows:
     """(n, ...) -> (n, k)."""
-    return np.asarray(values.detach().flatten(1).float().cpu().numpy(), dtype=np.float32)
+    return np.asarray(rows.detach().flatten(1).float().cpu().numpy(), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -114,13 +113,19 @@ class _Line:
 
 
 def fit_probe(
-    latents: Tensor, images: Tensor, labels: Flags, *, seed: int, spaces: tuple[Space, ...] = SPACES
+    latents: Tensor,
+    images: Tensor,
+    labels: Flags,
+    *,
+    seed: int,
+    spaces: tuple[Space, ...] | None = None,
+    extractor: Extractor | None = None,
 ) -> Probe:
     """Marked latents (n, d), their pictures (n, c, h, w) in [0, 1], and (n,) whether each shows it -> their probe.
 
-    Logistic regressions in each of `spaces` and of each strength; the one whose held-out scores have the best AUC is
-    taken, the first of equals. The same arguments give the same probe. TooFewMarks where a side has fewer than LEAST
-    marks, ShapeError.
+    Logistic regressions in each of `spaces`, by default all that the extractor gives, and of each strength; the one
+    whose held-out scores have the best AUC is taken, the first of equals. The same arguments give the same probe.
+    TooFewMarks where a side has fewer than LEAST marks, ShapeError.
     """
     labels = np.asarray(labels, dtype=np.bool_)
     if not len(latents) == len(images) == len(labels):
@@ -128,10 +133,12 @@ def fit_probe(
             f"{len(labels)} marks were given with {len(latents)} latents and {len(images)} pictures; expected as many."
         )
     _check_sides(int(labels.sum()), int((~labels).sum()))
-    rows = {space: _rows(latents if space == "latents" else reduced(images)) for space in spaces}
+    looked_at = spaces_of(extractor) if spaces is None else spaces
+    with torch.no_grad():
+        rows = {space: values_of(rows_of(space, latents, images, extractor)) for space in looked_at}
     held = {
         (space, strength): values
-        for space in spaces
+        for space in looked_at
         for strength, values in zip(STRENGTHS, _held_out(rows[space], labels, space, seed), strict=True)
     }
     aucs = {choice: _auc(labels, values) for choice, values in held.items()}
@@ -144,7 +151,9 @@ def fit_probe(
     hits = int((found & labels).sum())
     precision = Score.share("probe_precision", hits, int(found.sum()), higher_is_better=True)
     recall = Score.share("probe_recall", hits, int(labels.sum()), higher_is_better=True)
-    return Probe(space, slope * line.weights, slope * line.offset + shift, scores, aucs[best], precision, recall)
+    weights, offset = slope * line.weights, slope * line.offset + shift
+    network = extractor if space in ("texture", "embedding") else None
+    return Probe(space, weights, offset, scores, aucs[best], precision, recall, network)
 
 
 def _check_sides(shows: int, without: int) -> None:
@@ -180,7 +189,7 @@ def _lines(rows: Rows, labels: Flags, space: Space, strengths: tuple[float, ...]
     """(n, k) -> logistic regressions of those strengths, both sides weighing the same."""
     from sklearn.linear_model import LogisticRegression
 
-    mean, basis = _standard(rows) if space == "latents" else _principal(rows, seed)
+    mean, basis = _principal(rows, seed) if space == "pixels" else standard(rows)
     features = _seen(np.asarray(rows - mean, dtype=np.float64), basis)
     lines = []
     for strength in strengths:
@@ -195,7 +204,7 @@ def _seen(rows: Values, basis: Values) -> Values:
     return np.asarray(rows @ basis if basis.ndim == 2 else rows * basis, dtype=np.float64)
 
 
-def _standard(rows: Rows) -> tuple[Values, Values]:
+def standard(rows: Rows) -> tuple[Values, Values]:
     """(n, k) -> mean (k,) and what makes each column's deviation 1, (k,); constant columns count for nothing."""
     deviation = rows.std(axis=0)
     scale = np.where(deviation > 1e-9, 1 / np.maximum(deviation, 1e-9), 0.0)
@@ -257,34 +266,3 @@ def doubtful(labels: Flags, held_out: Values, most: int = 24) -> Indices:
     share = own / np.maximum(expected, 1e-12)
     doubted = np.flatnonzero((1 - own >= other) & (share < 0.5))
     return np.asarray(doubted[np.argsort(share[doubted], kind="stable")][:most], dtype=np.int64)
-
-
-def suggest(
-    scores: Values, latents: Tensor, *, count: int, random_share: float = 0.25, seed: int
-) -> tuple[Indices, Indices]:
-    """(n,) scores and (n, d) latents of pictures not marked yet -> indices to mark next, and which of them are random.
-
-    The random share is drawn from all n first and comes last: what a probe is measured on must not be chosen by it.
-    The others are near the boundary and far from each other. At most n of all, none twice.
-    """
-    count = max(0, min(count, len(scores)))
-    drawn = np.random.default_rng(seed).choice(len(scores), round(count * random_share), replace=False)
-    left = np.setdiff1d(np.arange(len(scores)), drawn)
-    wanted = count - len(drawn)
-    nearest = left[np.argsort(np.abs(scores[left] - 0.5), kind="stable")][: CANDIDATES * wanted]
-    rows = _rows(latents[torch.from_numpy(nearest)])
-    near = nearest[_spread(rows * _standard(rows)[1], wanted)] if wanted else nearest
-    return np.concatenate([near, drawn]).astype(np.int64), drawn.astype(np.int64)
-
-
-def _spread(rows: Values, count: int) -> Indices:
-    """(n, k), count >= 1 -> rows far from each other: the first, then always the one farthest from those taken."""
-    taken = [0]
-    distance = np.square(rows - rows[0]).sum(axis=1)
-    distance[0] = -1.0
-    while len(taken) < count:
-        farthest = int(distance.argmax())
-        distance = np.minimum(distance, np.square(rows - rows[farthest]).sum(axis=1))
-        taken.append(farthest)
-        distance[taken] = -1.0
-    return np.array(taken, dtype=np.int64)

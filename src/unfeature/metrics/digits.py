@@ -1,6 +1,7 @@
 """Our own small digit network: the shipped extractor for pictures of handwritten digits."""
 
 import hashlib
+from collections.abc import Iterator
 
 import safetensors.torch
 import torch.nn.functional as F
@@ -9,13 +10,13 @@ from torch import Tensor, nn
 from unfeature import zoo
 from unfeature.errors import BadCheckpoint
 
-NAME = "mnist-digits"
+NAME, SIDE = "mnist-digits", 28
 
 
 class DigitNet(nn.Module):
     """Three strided stages of 3x3 convolutions, global average pooling, an embedding of k values.
 
-    Group norm keeps every row independent of its batch. Weights: recipes/mnist_digits.py.
+    Works on 28x28. Group norm keeps every row independent of its batch. Weights: recipes/mnist_digits.py.
     """
 
     name: str = NAME
@@ -34,13 +35,23 @@ class DigitNet(nn.Module):
         self.embedding = nn.Linear(4 * channels, k)
         self.classes = nn.Linear(k, 10)
 
+    def layers(self, images: Tensor) -> Iterator[Tensor]:
+        """(n, 1, h, w) in [0, 1] -> maps (n, c, h', w') after each stage; pictures of other sizes are made 28x28."""
+        x = images
+        if x.shape[-2:] != (SIDE, SIDE):
+            x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
+        for stage in self.stages:
+            x = stage(x)
+            yield x
+
     def embed(self, images: Tensor) -> Tensor:
-        """(n, 1, 28, 28) in [0, 1] -> (n, k): what the class scores are a linear function of."""
-        pooled: Tensor = self.stages(images).mean(dim=(2, 3))
+        """(n, 1, h, w) in [0, 1] -> (n, k): what the class scores are a linear function of."""
+        *_, last = self.layers(images)
+        pooled = last.mean(dim=(2, 3))
         return F.relu(self.embedding(pooled))
 
     def logits(self, images: Tensor) -> Tensor:
-        """(n, 1, 28, 28) in [0, 1] -> (n, 10): unnormalised log-probabilities of the digits."""
+        """(n, 1, h, w) in [0, 1] -> (n, 10): unnormalised log-probabilities of the digits."""
         scores: Tensor = self.classes(self.embed(images))
         return scores
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from unfeature.artifacts import Feedback, Score, StepRecord
 from unfeature.errors import NotEnoughFeedback, UnfeatureError, WrongGenerator
 from unfeature.features import load_feature
+from unfeature.features.guides import ALONE
 from unfeature.generators.loading import read_safetensors, to_safetensors
 from unfeature.generators.module import weights_hash
 from unfeature.protocols import (
@@ -111,7 +112,7 @@ def check_feature(feature: Feature, generator: Generator) -> None:
     _expect(bool((moved <= 1e-4).all()), "erasing twice is not erasing once")
     _expect_rows("erase", feature.erase, latents[:20])
     tensors, facts = feature.state()
-    loaded = load_feature(*read_safetensors("the feature", to_safetensors(tensors, facts)))
+    loaded = load_feature(*read_safetensors("the feature", to_safetensors(tensors, facts)), generator, ALONE)
     same = torch.equal(loaded.contains(latents), flags) and torch.equal(loaded.erase(latents), erased)
     _expect(same and loaded.generator == wanted, "the feature that load_feature makes from state() is another one")
 
@@ -138,7 +139,9 @@ def check_unlearner(make_unlearner: Callable[[Checkpoint], Unlearner]) -> None:
     generator, made_from = TinyGenerator(), TinyGenerator().spec
     vector = F.one_hot(torch.tensor(0), 4).float()
     state = {"kind": "linear", "name": "large", "generator": made_from.id, "threshold": 0.5, "margin": 0.25}
-    feature, foreign = (load_feature({"vector": vector}, {**state, **more}) for more in ({}, {"generator": "other@0"}))
+    feature, foreign = (
+        load_feature({"vector": vector}, {**state, **more}, generator, ALONE) for more in ({}, {"generator": "other@0"})
+    )
     job = _bind(make_unlearner(_Memory()).unlearn, generator, foreign)
     _expect_error(WrongGenerator, job, "a feature of another generator was taken")
     results, seen = [], list[StepRecord]()

@@ -2,5 +2,8 @@
 
 from __future__ import annotations
 
-UNLEARNERS: dict[str, str] = {"distillation": "unfeature.unlearners.distillation:Distillation"}
+UNLEARNERS: dict[str, str] = {
+    "distillation": "unfeature.unlearners.distillation:Distillation",
+    "instant": "unfeature.unlearners.instant:InstantEdit",
+}
 """Name -> Unlearner; constructed as `UNLEARNERS[name](options, seed=, checkpoint=, stop=)`."""

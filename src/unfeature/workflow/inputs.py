@@ -10,9 +10,10 @@ import torch
 from unfeature.artifacts import Artifact, Feedback, Gallery, GeneratorSpec, Preview, content_id
 from unfeature.errors import MissingStep, ShapeError, WrongGenerator
 from unfeature.features import load_feature
+from unfeature.features.guides import Helpers
 from unfeature.generators.filling import fill
 from unfeature.generators.loading import load_generator
-from unfeature.judging import load_extractor, load_judge
+from unfeature.judging import load_extractor, load_guide, load_judge
 from unfeature.plugins import name_code, require_named
 from unfeature.protocols import Extractor, Feature, Generator, Judge
 from unfeature.store import Run, TrainingState
@@ -105,11 +106,25 @@ def the_extractor(reference: str, generator: Generator) -> Extractor:
     return extractor
 
 
+def the_helpers(run: Run, generator: Generator) -> Helpers:
+    """Networks and judges that a feature is found with and saved by name. UntrustedCode for names nobody gave here."""
+
+    def extractor(reference: str) -> Extractor | None:
+        require_named(reference, str(run.path("feature.safetensors")))
+        return the_extractor(reference, generator) if reference else None
+
+    def judge(reference: str) -> Judge:
+        require_named(reference, str(run.path("feature.safetensors")))
+        return load_guide(reference)
+
+    return Helpers(extractor, judge)
+
+
 def the_feature(run: Run, generator: Generator) -> tuple[Feature, dict[str, Any]]:
     """The run's feature and the facts beside it; MissingStep where the marks have changed since, WrongGenerator."""
     tensors, facts = run.read_tensors("feature.safetensors")
     with run.making_sense("feature.safetensors"):
-        found_from, feature = facts["feedback"], load_feature(tensors, facts)
+        found_from, feature = facts["feedback"], load_feature(tensors, facts, generator, the_helpers(run, generator))
     if found_from != run.read_as("feedback.json", Feedback).id:
         raise MissingStep(
             f"the feature in {run.folder} was found from other marks than those there now; expected the same. "

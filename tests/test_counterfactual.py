@@ -1,0 +1,319 @@
+"""The counterfactual feature: the guide, what is kept, the search, and what a run folder makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import Command
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from unfeature import workflow
+from unfeature.errors import BadOption, ShapeError
+from unfeature.features import fresh, load_feature
+from unfeature.features.counterfactual import Counterfactual, CounterfactualFeature
+from unfeature.features.eraser import shown
+from unfeature.features.guides import ALONE, Helpers, JudgeGuide, Keep, check_gradient, kept_by_judge
+from unfeature.features.probes import fit_probe
+from unfeature.features.pseudo import PseudoLabels, regression_vector
+from unfeature.features.views import rows_of, spaces_of, texture
+from unfeature.metrics.digits import load_digit_extractor
+from unfeature.options import FindOptions, MarkOptions, PreviewOptions, SampleOptions, UnlearnOptions
+from unfeature.testing import TinyExtractor, TinyGenerator, TinyJudge, tiny_marks
+
+GENERATOR = TinyGenerator()
+GALLERY, FEEDBACK = tiny_marks(GENERATOR, 1500)
+PLAIN = FindOptions(extractor="", samples=3000, search_steps=150)
+
+
+@dataclass(frozen=True)
+class SoftSize:
+    """Large or not, by mean brightness, with a gradient."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        return {"name": "soft size"}
+
+    def score(self, images: Tensor) -> Tensor:
+        return torch.sigmoid(60 * (images.mean(dim=(1, 2, 3)) - TinyJudge().cut))
+
+
+@dataclass(frozen=True)
+class Tilted:
+    """Whether the right half is the brighter one: what the second latent says."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        return {"name": "tilted"}
+
+    def score(self, images: Tensor) -> Tensor:
+        left, right = (half.mean(dim=(1, 2, 3)) for half in images.chunk(2, dim=3))
+        return torch.sigmoid(60 * (right - left))
+
+
+def helpers(*_: str) -> Helpers:
+    judges = {"soft.py:size": SoftSize(), "soft.py:tilted": Tilted(), "hard.py:size": TinyJudge()}
+    return Helpers(lambda reference: TinyExtractor() if reference else None, judges.__getitem__)  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def feature() -> CounterfactualFeature:
+    return Counterfactual(PLAIN).find(GENERATOR, GALLERY, FEEDBACK)
+
+
+@pytest.fixture(scope="module")
+def latents() -> Tensor:
+    return GENERATOR.sample_latents(np.arange(50_000, 52_000))
+
+
+def shows(latents: Tensor) -> Tensor:
+    with torch.no_grad():
+        return TinyJudge().score(GENERATOR.synthesize(latents)) >= 0.5
+
+
+# What a probe looks at
+
+
+def test_texture_of_a_plain_picture_is_its_brightness() -> None:
+    network = load_digit_extractor()
+    found = texture(torch.full((2, 1, 28, 28), 0.25), network)
+    assert torch.allclose(found[:, 0], torch.tensor(0.25)) and torch.allclose(found[:, 1], torch.tensor(0.25))
+    maps = list(network.layers(torch.full((2, 1, 28, 28), 0.25)))
+    width = 2 * (1 + sum(x.shape[1] for x in maps[:-1]))
+    assert found.shape == (2, width)
+    assert torch.allclose(found[:, 2 : 2 + maps[0].shape[1]], maps[0].mean(dim=(2, 3)))
+
+
+def test_texture_does_not_see_where() -> None:
+    """A stroke moved by the network's whole stride gives the same statistics."""
+    network, image = load_digit_extractor(), torch.zeros(2, 1, 28, 28)
+    image[0, 0, 8:16, 8:11] = 1.0
+    image[1] = torch.roll(image[0], (4, 4), dims=(1, 2))
+    first, second = texture(image, network)
+    assert torch.allclose(first[:50], second[:50], atol=2e-3)
+
+
+def test_spaces_and_what_they_need() -> None:
+    assert spaces_of(None) == ("latents", "pixels")
+    assert spaces_of(load_digit_extractor())[2:] == ("texture", "embedding")
+    assert spaces_of(TinyExtractor())[2:] == ("embedding",)
+    images = torch.rand(3, 1, 28, 28)
+    for space, given_parts, told in (
+        ("latents", (None, images, None), "was given pictures alone"),
+        ("pixels", (images.flatten(1), None, None), "was given latents alone"),
+        ("texture", (None, images, None), "was given no network"),
+    ):
+        with pytest.raises(ShapeError, match=told):
+            rows_of(space, *given_parts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("space", ["pixels", "texture", "embedding"])
+def test_log_odds_are_the_score_with_a_gradient(space: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(40, 1, 28, 28, generator=generator)
+    images[:20] *= 0.8
+    labels = np.arange(40) < 20
+    probe = fit_probe(torch.zeros(40, 2), images, labels, seed=0, spaces=(space,), extractor=load_digit_extractor())
+    seen = images.clone().requires_grad_()
+    told = probe.log_odds(seen)
+    assert np.allclose(torch.sigmoid(told).detach().numpy(), probe.score(None, images), atol=1e-5)
+    (gradient,) = torch.autograd.grad(told.sum(), seen)
+    assert bool((gradient != 0).any())
+
+
+# Guides and what is kept
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-4, 4), st.floats(-4, 4))
+def test_keeping_an_attribute_costs_its_divergence(old: float, new: float) -> None:
+    """KL of two coins, by hand."""
+    p, q = (1 / (1 + np.exp(-x)) for x in (old, new))
+    by_hand = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    keep = Keep(attributes=(lambda images: images,), names=("tilt",))
+    cost = keep.cost([torch.full((3, 1), old)], [torch.full((3, 1), new)])
+    assert torch.allclose(cost, torch.tensor(10 * by_hand, dtype=cost.dtype), atol=1e-4)
+
+
+def test_keeping_classes_costs_their_divergence() -> None:
+    old, new = torch.randn(5, 10), torch.randn(5, 10)
+    cost = Keep(classes=lambda images: images).cost([old], [new])
+    by_torch = F.kl_div(new.log_softmax(1), old.log_softmax(1), log_target=True, reduction="none").sum(1)
+    assert torch.allclose(cost, by_torch, atol=1e-6)
+    assert float(Keep().cost([], [])) == 0.0
+
+
+def test_a_judge_keeps_all_its_attributes_but_its_own() -> None:
+    class Two:
+        about: Mapping[str, Any] = {"name": "two", "attribute": "a"}
+        attributes = ("a", "b")
+
+        def score(self, images: Tensor) -> Tensor:
+            return self.attribute_scores(images)[:, 0]
+
+        def attribute_scores(self, images: Tensor) -> Tensor:
+            return images.flatten(1)[:, :2].sigmoid()
+
+    images = torch.randn(4, 1, 2, 2)
+    assert torch.allclose(kept_by_judge(Two())(images), images.flatten(1)[:, 1:2], atol=1e-4)
+    assert kept_by_judge(SoftSize())(torch.rand(4, 1, 8, 8)).shape == (4, 1)
+
+
+def test_a_guide_without_gradient_is_refused() -> None:
+    images = torch.rand(2, 1, 16, 16)
+    check_gradient(JudgeGuide(SoftSize(), "soft.py:size"), images, "soft.py:size")
+    with pytest.raises(BadOption, match=r'"hard.py:size" gives scores without a gradient.*Leave --guide out'):
+        check_gradient(JudgeGuide(TinyJudge(), "hard.py:size"), images, "hard.py:size")
+    with pytest.raises(BadOption, match="without a gradient"):
+        Counterfactual(replace_(PLAIN, guide="hard.py:size"), helpers()).find(GENERATOR, GALLERY, FEEDBACK)
+
+
+def replace_(options: FindOptions, **more: Any) -> FindOptions:
+    return FindOptions(**(options.model_dump() | more))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(20, 300), st.integers(0, 10**6))
+def test_few_pictures_with_the_feature_score_below_the_threshold(count: int, seed: int) -> None:
+    """Conformal: on average over sets of marks, at most MISSED + 1 / (n + 1) of fresh ones are below."""
+    rng = np.random.default_rng(seed)
+    missed = []
+    for _ in range(40):
+        scores = rng.normal(3, 1, count)
+        labels = np.ones(count, dtype=bool)
+        marked = fresh.Marked(JudgeGuide(SoftSize(), ""), labels, scores)
+        missed.append(float((rng.normal(3, 1, 4000) < marked.threshold()).mean()))
+    assert np.mean(missed) <= fresh.MISSED + 1.5 / (count + 1) + 0.01
+
+
+# The search
+
+
+def test_what_the_guide_sees_goes_and_the_rest_stays(feature: CounterfactualFeature, latents: Tensor) -> None:
+    had, flags, erased = shows(latents), feature.contains(latents), feature.erase(latents)
+    assert float(flags[had].float().mean()) > 0.95
+    assert float(shows(erased).float().mean()) < 0.1 * float(had.float().mean())
+    assert torch.equal(erased[~flags], latents[~flags])
+    assert not bool(feature.contains(erased).any())
+
+
+def test_it_moves_less_than_the_direction_does_for_the_same(feature: CounterfactualFeature, latents: Tensor) -> None:
+    """The blob's size is one latent: nothing else has to move."""
+    flags = feature.contains(latents)
+    move = (feature.erase(latents) - latents)[flags].abs().mean(dim=0)
+    assert float(move[0]) > 3 * float(move[1:].max())
+
+
+def test_neighbours_move_alike(feature: CounterfactualFeature, latents: Tensor) -> None:
+    """No jumps: moves of latents 0.01 apart differ by a small multiple of that where both are flagged."""
+    step = 0.01 * F.normalize(torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)))
+    both = feature.contains(latents) & feature.contains(latents + step)
+    apart = (feature.erase(latents + step) - feature.erase(latents))[both].norm(dim=1)
+    assert float(apart.quantile(0.95)) < 0.05
+    at_the_boundary = (feature.score(GENERATOR.synthesize(latents)) - feature.threshold).abs() < 0.05
+    jump = (feature.erase(latents) - latents)[at_the_boundary & feature.contains(latents)].norm(dim=1)
+    assert float(jump.mean()) < 0.5 * float((feature.erase(latents) - latents)[both].norm(dim=1).mean())
+
+
+def test_a_search_that_learnt_nothing_still_ends_without_the_feature(latents: Tensor) -> None:
+    lazy = Counterfactual(replace_(PLAIN, search_steps=1)).find(GENERATOR, GALLERY, FEEDBACK)
+    erased = lazy.erase(latents)
+    assert not bool(lazy.contains(erased).any())
+    moved = erased[lazy.contains(latents)]
+    assert float((torch.cdist(moved, lazy.bank).amin(dim=1) < 1e-6).float().mean()) > 0.5
+
+
+def test_a_network_may_guide_and_another_be_kept(latents: Tensor) -> None:
+    """Marks of large blobs that lean right: with the tilt kept, it stays."""
+    options = replace_(PLAIN, guide="soft.py:size", keep=("tilt=soft.py:tilted",), search_steps=300)
+    found = Counterfactual(options, helpers()).find(GENERATOR, GALLERY, FEEDBACK)
+    flags = found.contains(latents)
+    before, after = (Tilted().score(GENERATOR.synthesize(z)) >= 0.5 for z in (latents, found.erase(latents)))
+    assert float((before != after)[flags].float().mean()) < 0.05
+    assert any("kept as it is: tilt" in line for line in found.told())
+    tensors, facts = found.state()
+    again = load_feature(tensors, json.loads(json.dumps(facts)), GENERATOR, helpers())
+    assert torch.equal(again.erase(latents), found.erase(latents))
+    with pytest.raises(BadOption, match="nobody here can load it"):
+        load_feature(tensors, facts, GENERATOR, ALONE)
+
+
+def test_what_is_left_in_a_copy_has_a_gradient(feature: CounterfactualFeature) -> None:
+    images = GENERATOR.synthesize(torch.randn(5, 4)).detach().requires_grad_()
+    left = feature.remaining(images)
+    assert left.shape == (5,) and bool((left >= 0).all())
+    assert torch.allclose(left, shown(feature.score(images), feature.threshold - feature.margin))
+    assert bool(torch.autograd.grad(left.sum(), images)[0].isfinite().all())
+
+
+def test_thresholds_of_a_direction_are_refused() -> None:
+    for threshold in ("pooled", "balanced"):
+        with pytest.raises(BadOption, match=f"threshold is {threshold}, which is along a direction"):
+            Counterfactual(replace_(PLAIN, threshold=threshold)).find(GENERATOR, GALLERY, FEEDBACK)
+    with pytest.raises(BadOption, match=r"finds large in 0 of 3000 fresh samples; expected at least 32"):
+        Counterfactual(replace_(PLAIN, threshold=99.0)).find(GENERATOR, GALLERY, FEEDBACK)
+
+
+# The pseudo-label direction
+
+
+def test_regression_recovers_the_direction_of_linear_scores() -> None:
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(4000, 6, generator=generator) @ torch.diag(torch.tensor([1.0, 3, 1, 1, 0.2, 1]))
+    true = torch.tensor([1.0, -2, 0, 0.5, 4, 0])
+    found = regression_vector(latents, latents @ true + 0.1 * torch.randn(4000, generator=generator))
+    assert torch.allclose(found, true, atol=0.05)
+
+
+def test_few_marks_give_a_better_direction_by_way_of_fresh_samples() -> None:
+    """The blob's size is latent 0: cosine with it, from 15 marks a side."""
+    few = replace(FEEDBACK, positives=FEEDBACK.positives[:15], negatives=FEEDBACK.negatives[:15])
+    from unfeature.features.linear import Linear
+
+    plain, pseudo = Linear(PLAIN).find(GENERATOR, GALLERY, few), PseudoLabels(PLAIN).find(GENERATOR, GALLERY, few)
+    assert abs(float(pseudo.vector[0])) > abs(float(plain.vector[0]))
+    assert abs(float(pseudo.vector[0])) > 0.95
+    with pytest.raises(BadOption, match="expected auto, pooled or a number"):
+        PseudoLabels(replace_(PLAIN, threshold="balanced")).find(GENERATOR, GALLERY, FEEDBACK)
+
+
+# In a run folder
+
+
+def test_a_run_with_the_counterfactual_feature(tmp_path: Path, command: Command) -> None:
+    workflow.sample(tmp_path, "mnist-vae", SampleOptions(count=600))
+    workflow.mark(tmp_path, "thick", "thickness", MarkOptions(per_side=30))
+    said = command("find", str(tmp_path), "--finder", "counterfactual", "--samples", "1500", "--search-steps", "40")
+    assert said.code == 0, said.err
+    assert "guided by a probe of texture through mnist-digits: held-out AUC" in said.out
+    assert "kept as it is: digit." in said.out
+    told = workflow.preview(tmp_path, PreviewOptions(count=500))
+    assert told[0].ratio is not None and told[0].ratio_before is not None
+    assert told[0].ratio.value < told[0].ratio_before.value / 2
+    with pytest.raises(BadOption, match="no threshold and margin to compare"):
+        workflow.preview(tmp_path, PreviewOptions(count=500, margins=(0.1,)))
+    workflow.unlearn(tmp_path, UnlearnOptions(steps=3, check_every=2))
+    said = command("find", str(tmp_path), "--keep", "digit")
+    assert said.code == 2 and 'keep is "digit"; expected NAME=FILE.py:NAME' in said.err
+
+
+def test_a_judge_does_not_guide(tiny_run: Path, command: Command) -> None:
+    judge = json.loads((tiny_run / "request.json").read_text())["judge"]
+    said = command("find", str(tiny_run), "--finder", "counterfactual", "--extractor", "", "--guide", judge)
+    assert said.code == 2 and "which judges this run; expected another" in said.err
+    said = command("find", str(tiny_run), "--finder", "counterfactual", "--guide", "thickness")
+    assert said.code == 2 and "its scores have no gradient; expected a network" in said.err
+
+
+def test_the_preset_is_past_the_paper() -> None:
+    options = workflow.read_options(base="counterfactual")
+    assert (options.find.finder, options.unlearn.guidance > 0) == ("counterfactual", True)
