@@ -27,7 +27,7 @@ from unfeature.features.probes import fit_probe
 from unfeature.features.pseudo import PseudoLabels, regression_vector
 from unfeature.features.views import rows_of, spaces_of, texture
 from unfeature.metrics.digits import load_digit_extractor
-from unfeature.options import FindOptions, MarkOptions, PreviewOptions, SampleOptions, UnlearnOptions
+from unfeature.options import EvaluateOptions, FindOptions, MarkOptions, PreviewOptions, SampleOptions, UnlearnOptions
 from unfeature.testing import TinyExtractor, TinyGenerator, TinyJudge, tiny_marks
 
 GENERATOR = TinyGenerator()
@@ -286,7 +286,46 @@ def test_few_marks_give_a_better_direction_by_way_of_fresh_samples() -> None:
         PseudoLabels(replace_(PLAIN, threshold="balanced")).find(GENERATOR, GALLERY, FEEDBACK)
 
 
+def test_a_direction_leaves_alone_what_is_kept(latents: Tensor) -> None:
+    """Marks of large blobs most of which lean right: with the tilt kept, moves leave latent 1 alone."""
+    from unfeature.features.linear import Linear
+
+    leans = dict(zip(GALLERY.seeds, Tilted().score(draw_gallery()).tolist(), strict=True))
+    confused = replace(
+        FEEDBACK,
+        positives=tuple(s for s in FEEDBACK.positives if leans[s] >= 0.5),
+        negatives=tuple(s for s in FEEDBACK.negatives if leans[s] < 0.5),
+    )
+    plain = Linear(PLAIN).find(GENERATOR, GALLERY, confused)
+    kept = Linear(replace_(PLAIN, keep=("tilt=soft.py:tilted",)), helpers()).find(GENERATOR, GALLERY, confused)
+    assert kept.along is not None and torch.equal(kept.vector, plain.vector)
+    assert abs(float(plain.vector[1])) > 0.3 and abs(float(kept.along[1])) < 0.05
+    flags = kept.contains(latents)
+    assert torch.allclose(kept.erase(latents)[flags] @ kept.vector, torch.tensor(kept.threshold), atol=1e-4)
+    again = load_feature(*kept.state(), GENERATOR, helpers())
+    assert torch.equal(again.erase(latents), kept.erase(latents))
+
+
+def draw_gallery() -> Tensor:
+    with torch.no_grad():
+        return GENERATOR.synthesize(GENERATOR.sample_latents(np.array(GALLERY.seeds)))
+
+
 # In a run folder
+
+
+def test_confounded_marks_are_told(tmp_path: Path, command: Command) -> None:
+    """Marks that are all of one digit-like kind: bright pictures are kept, and all positives are bright."""
+    (tmp_path / "j.py").write_text(
+        "class Bright:\n    about = {'name': 'bright'}\n    def score(self, images):\n"
+        "        return (40 * (images.mean(dim=(1, 2, 3)) - 0.13)).sigmoid()\nbright = Bright()\n"
+    )
+    run = tmp_path / "run"
+    workflow.sample(run, "mnist-vae", SampleOptions(count=600))
+    workflow.mark(run, "thick", "thickness", MarkOptions(per_side=40))
+    said = command("find", str(run), "--keep", f"bright={tmp_path / 'j.py'}:bright", "--samples", "1000")
+    assert said.code == 0, said.err
+    assert "warning: " in said.out and "are also bright" in said.out
 
 
 def test_a_run_with_the_counterfactual_feature(tmp_path: Path, command: Command) -> None:
@@ -302,6 +341,9 @@ def test_a_run_with_the_counterfactual_feature(tmp_path: Path, command: Command)
     with pytest.raises(BadOption, match="no threshold and margin to compare"):
         workflow.preview(tmp_path, PreviewOptions(count=500, margins=(0.1,)))
     workflow.unlearn(tmp_path, UnlearnOptions(steps=3, check_every=2))
+    result = workflow.evaluate(tmp_path, EvaluateOptions(count=200))
+    assert "it guided the search too" in result.extractor["note"]
+    assert "it guided the search too" in workflow.report(tmp_path)[1].read_text()
     said = command("find", str(tmp_path), "--keep", "digit")
     assert said.code == 2 and 'keep is "digit"; expected NAME=FILE.py:NAME' in said.err
 

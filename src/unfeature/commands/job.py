@@ -130,9 +130,12 @@ def find_(run: RunFolder, /, *, preset: Preset = "", options: Annotated[FindOpti
     """Find the feature."""
     from unfeature import workflow
 
+    notes: list[str] = []
     with console.counting("finding the feature") as on_batch:
-        feature = workflow.find(run, _over_preset(options, preset, "find"), on_batch)
+        feature = workflow.find(run, _over_preset(options, preset, "find"), on_batch, notes.append)
     console.wrote(run, "feature.safetensors")
+    for note in notes:
+        console.say(f"warning: {note}")
     for sentence in feature.told():
         console.say(sentence)
     console.then("See what it does before any training:", f"unfeature preview {_quoted(run)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -95,10 +96,17 @@ class Fresh:
     """(n,): the guide's."""
 
 
+class Scorer(Protocol):
+    """Says something of pictures."""
+
+    def log_odds(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n,)."""
+
+
 @torch.no_grad()
 def draw(
     generator: Generator,
-    guide: Guide,
+    guide: Scorer,
     options: FindOptions,
     seed: int,
     on_batch: Callable[[Tensor, Tensor, Tensor], None] = lambda latents, images, log_odds: None,

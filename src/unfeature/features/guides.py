@@ -190,6 +190,13 @@ def kept_by_judge(judge: Judge) -> Callable[[Tensor], Tensor]:
     return lambda images: _log_odds(judge.attribute_scores(images)[:, columns])
 
 
+def names_kept(judge: Judge, name: str) -> tuple[str, ...]:
+    """What each of its log odds is of; the one score of a judge without attributes is called `name`."""
+    if not isinstance(judge, AttributeJudge):
+        return (name,)
+    return tuple(attribute for attribute in judge.attributes if attribute != judge.about.get("attribute"))
+
+
 def _log_odds(scores: Tensor) -> Tensor:
     return torch.logit(scores.float(), eps=EPSILON)
 

@@ -12,6 +12,8 @@ from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
 from unfeature.features.guides import ALONE, Helpers, Progress, unheard
+from unfeature.features.kept import away_from_kept
+from unfeature.features.strata import translate_along
 from unfeature.options import FindOptions
 from unfeature.protocols import Generator
 
@@ -28,6 +30,8 @@ class LinearFeature:
     """t, in units of the latent space."""
     margin: float = 0.0
     """How far below t erased latents land, in the same units."""
+    along: Tensor | None = None
+    """(d,): where latents move instead of along the vector, so that what is kept stays."""
 
     def contains(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n,) bool: equation (4)."""
@@ -35,7 +39,10 @@ class LinearFeature:
 
     def erase(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n, d): equation (5); latents below the threshold unchanged."""
-        return paper.translate(latents, self.vector.to(latents.device), self.threshold, self.margin)
+        vector = self.vector.to(latents.device)
+        if self.along is None:
+            return paper.translate(latents, vector, self.threshold, self.margin)
+        return translate_along(latents, vector, self.threshold, self.margin, self.along.to(latents.device))
 
     def adjusted(self, threshold: float, margin: float) -> LinearFeature:
         """The same direction with another threshold and margin."""
@@ -48,14 +55,22 @@ class LinearFeature:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The vector, and everything else as JSON."""
         facts = {"kind": "linear", "name": self.name, "generator": self.generator}
-        return {"vector": self.vector}, {**facts, "threshold": self.threshold, "margin": self.margin}
+        tensors = {"vector": self.vector} | ({} if self.along is None else {"along": self.along})
+        return tensors, {**facts, "threshold": self.threshold, "margin": self.margin}
 
     @classmethod
     def from_state(
         cls, tensors: dict[str, Tensor], facts: dict[str, Any], generator: Generator, helpers: Helpers
     ) -> Self:
         """The feature `state` came from."""
-        return cls(facts["name"], facts["generator"], tensors["vector"], facts["threshold"], facts["margin"])
+        return cls(
+            facts["name"],
+            facts["generator"],
+            tensors["vector"],
+            facts["threshold"],
+            facts["margin"],
+            tensors.get("along"),
+        )
 
 
 class Linear:
@@ -64,7 +79,7 @@ class Linear:
     def __init__(
         self, options: FindOptions, helpers: Helpers = ALONE, seed: int = 0, on_step: Progress = unheard
     ) -> None:
-        self.options = options
+        self.options, self.helpers, self.seed, self.on_step = options, helpers, seed, on_step
 
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> LinearFeature:
         """The marked pictures' direction. NotEnoughFeedback, WrongGenerator, BadFile for marks outside the gallery."""
@@ -81,7 +96,8 @@ class Linear:
         elif isinstance(threshold, str):
             collected = generator.sample_latents(np.array(gallery.seeds, dtype=np.int64))
             threshold = paper.pooled_threshold(collected, vector)
-        return LinearFeature(feedback.feature, spec.id, vector.cpu(), threshold, self.options.margin or 0.0)
+        along = away_from_kept(vector, generator, self.options, self.helpers, self.seed, self.on_step)
+        return LinearFeature(feedback.feature, spec.id, vector.cpu(), threshold, self.options.margin or 0.0, along)
 
 
 def check_feedback(generator: str, gallery: Gallery, feedback: Feedback) -> None:

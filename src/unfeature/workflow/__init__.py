@@ -5,7 +5,8 @@ The faces (command line, page) call these and nothing deeper.
 
 from unfeature.workflow.checking import check
 from unfeature.workflow.exporting import apply, export
-from unfeature.workflow.marking import find, fix_cut, mark, request, sample, versions
+from unfeature.workflow.finding import find
+from unfeature.workflow.marking import fix_cut, mark, request, sample, versions
 from unfeature.workflow.proving import evaluate, report
 from unfeature.workflow.studying import study_feedback, study_outcome, study_unlearn
 from unfeature.workflow.training import preview, unlearn, wanted_ratio

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,8 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.errors import BadFile, BadOption, NotEnoughFeedback, UnknownName, WrongGenerator
-from unfeature.features import FINDERS
-from unfeature.generators.loading import load_generator, to_safetensors
+from unfeature.errors import BadFile, UnknownName, WrongGenerator
+from unfeature.generators.loading import load_generator
 from unfeature.images import grid, png, rows_at_once, to_pixels
 from unfeature.judging import (
     TRUTH,
@@ -32,13 +30,12 @@ from unfeature.judging import (
 )
 from unfeature.marks import SOURCE
 from unfeature.metrics import MEASUREMENTS
-from unfeature.options import FindOptions, MarkOptions, SampleOptions
+from unfeature.options import MarkOptions, SampleOptions
 from unfeature.plugins import is_file_reference, name_code
-from unfeature.protocols import Feature, Finder, Judge
+from unfeature.protocols import Judge
 from unfeature.seeds import stream
 from unfeature.store import Run
-from unfeature.tables import resolve
-from unfeature.workflow.inputs import About, Request, the_gallery, the_generator, the_helpers
+from unfeature.workflow.inputs import About, Request, the_gallery, the_generator
 
 SHEET, SHEET_PIXELS = 400, 2**22
 """Pictures on the gallery's contact sheet; fewer of large ones."""
@@ -163,45 +160,3 @@ def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None 
         run.write_json("feedback.json", feedback.to_json())
         _write_request(run, feature, by, decides, deciding, options)
     return feedback
-
-
-def _check_guides(run: Run, options: FindOptions) -> None:
-    """BadOption where the judge of this run is asked to guide too, or a keep has no name."""
-    judge = run.read_as("request.json", Request).judge
-    for entry in options.keep:
-        name, equals, reference = entry.partition("=")
-        if not (name and equals and reference):
-            raise BadOption(f'keep is "{entry}"; expected NAME=FILE.py:NAME, such as  --keep male=judges.py:male')
-    guides = {"--guide": options.guide} | {f"--keep {entry}": entry.partition("=")[2] for entry in options.keep}
-    for flag, reference in guides.items():
-        if reference and reference == judge:
-            raise BadOption(
-                f'{flag} names "{judge}", which judges this run; expected another, since whatever guides is never what '
-                "judges. Name a network that was trained apart from it."
-            )
-
-
-def find(
-    folder: str | Path,
-    options: FindOptions | None = None,
-    on_batch: Callable[[int, int], None] = lambda done, total: None,
-) -> Feature:
-    """Find the feature the marks show. Writes feature.safetensors."""
-    options = options or FindOptions()
-    run = Run(Path(folder))
-    with run.held():
-        generator, about = the_generator(run)
-        feedback = run.read_as("feedback.json", Feedback)
-        if not feedback.positives or not feedback.negatives:
-            sides = len(feedback.positives), len(feedback.negatives)
-            raise NotEnoughFeedback(feedback.feature, *sides, shlex.quote(str(run.folder)))
-        _check_guides(run, options)
-        for reference in (options.extractor, options.guide, *(entry.partition("=")[2] for entry in options.keep)):
-            name_code(reference)
-        helpers = the_helpers(run, generator)
-        finder: Finder = resolve("finder", FINDERS, options.finder)(options, helpers, about.seed, on_batch)
-        feature = finder.find(generator, the_gallery(run, generator), feedback)
-        tensors, facts = feature.state()
-        facts |= {"feedback": feedback.id, "options": options.model_dump()}
-        run.write("feature.safetensors", to_safetensors(tensors, facts))
-    return feature

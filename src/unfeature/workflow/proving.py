@@ -74,7 +74,7 @@ def evaluate(
             generator=generator.spec,
             result=student.spec,
             judge={**judge.about, "guided_by": feedback.source},
-            extractor=_about(extractor),
+            extractor=_about(extractor) | _guided(facts, options.extractor),
             n=options.count,
             seeds=evaluator.seeds,
             wanted_ratio=request.wanted_ratio,
@@ -97,6 +97,14 @@ def _about(extractor: Extractor) -> dict[str, str]:
     """Name and hash; what its classes are called where they are those of the pictures."""
     about = {"name": extractor.name, "sha256": extractor.hash}
     return about | {"class_word": extractor.class_word} if hasattr(extractor, "class_word") else about
+
+
+def _guided(facts: dict[str, Any], extractor: str) -> dict[str, str]:
+    """A warning where the network that counts flips helped to find the feature."""
+    found = facts["options"]
+    if found["finder"] != "counterfactual" or found["extractor"] != extractor:
+        return {}
+    return {"note": "it guided the search too, so its flips are too few: measure with another, --extractor"}
 
 
 def report(folder: str | Path) -> list[Path]:

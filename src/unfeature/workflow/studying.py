@@ -19,8 +19,9 @@ from unfeature.protocols import Generator, Judge
 from unfeature.seeds import stream
 from unfeature.store import Run, write_atomic
 from unfeature.studies import CONSENSUS, Outcome, Sides, Study, outcome, slug, together
+from unfeature.workflow.finding import find
 from unfeature.workflow.inputs import About, Request, the_gallery, the_generator, the_judge, the_teacher, the_unlearned
-from unfeature.workflow.marking import find, fix_cut, versions
+from unfeature.workflow.marking import fix_cut, versions
 from unfeature.workflow.proving import SHOWN, evaluate
 from unfeature.workflow.training import preview, unlearn
 

@@ -11,7 +11,8 @@ from unfeature.artifacts import Preview, StepRecord
 from unfeature.errors import BadFile
 from unfeature.options import RunOptions
 from unfeature.presets import preset
-from unfeature.workflow.marking import find, mark, sample
+from unfeature.workflow.finding import find
+from unfeature.workflow.marking import mark, sample
 from unfeature.workflow.proving import evaluate, report
 from unfeature.workflow.training import preview, unlearn
 
@@ -55,7 +56,7 @@ def run(
     on_verb("mark")
     mark(folder, options.feature, options.marks, options.mark, options.judge)
     on_verb("find")
-    find(folder, options.find, on_batch)
+    find(folder, options.find, on_batch, on_note)
     on_verb("preview")
     preview(folder, options.preview)
     on_verb("unlearn")
