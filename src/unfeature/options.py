@@ -121,7 +121,7 @@ class UnlearnOptions(Options):
         0.003, ge=0, le=1000, description="Weight of what a feature's guide still sees in the copy; without one, none."
     )
     warm_start: bool = Field(
-        True, description="Begin from the instant edit where that is nearer to the teacher than the original is."
+        False, description="Begin from the instant edit where that is nearer to the teacher than the original is."
     )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Adam's, at the start.")
     schedule: Literal["constant", "cosine"] = Field("cosine", description="Learning rate over the steps.")

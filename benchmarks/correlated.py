@@ -1,0 +1,96 @@
+"""Features that go together, on a generator that knows what its pictures show: does keeping one leave it alone?
+
+    UNFEATURE_ASSETS=../shared/assets python benchmarks/correlated.py
+
+face_cvae40 with two labels made to correlate at 0.8 (or -0.8); 500 marks a side without error; the paper's direction,
+and the same with everything kept that network a tells (benchmarks/judges/celeba.py). Teachers alone, on 20,000 fresh
+latents whose truth is known before and after: no judge. Writes benchmarks/results/correlated.json and .md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from unfeature import options as o
+from unfeature import workflow
+from unfeature.artifacts import Score
+from unfeature.generators.labelled import Labelled
+from unfeature.seeds import stream
+from unfeature.store import Run
+from unfeature.workflow import inputs
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+PAIRS = {("Goatee", "Male"): 0.8, ("Gray_Hair", "Young"): -0.8, ("Wearing_Lipstick", "Heavy_Makeup"): 0.8}
+"""(removed, kept) -> correlation of their latents."""
+COUNT = 20_000
+COLUMNS = (
+    *("removed", "kept", "way", "removed: before", "after", "where kept shows", "where not"),
+    *("kept: before", "after", "warned"),
+)
+
+
+def run(folder: Path, removed: str, kept: str, correlation: float) -> list[dict[str, Any]]:
+    """Both ways on the same marks."""
+    if not (folder / "feedback.json").is_file():
+        arguments = {"correlated": {f"{kept}+{removed}": correlation}}
+        workflow.sample(
+            folder, f"{HERE / 'generators/face_cvae40.py'}:load", o.SampleOptions(count=20_000), None, arguments
+        )
+        workflow.mark(folder, removed, "truth")
+    return [figures(folder, removed, kept, way) for way in ("paper", "kept")]
+
+
+def figures(folder: Path, removed: str, kept: str, way: str) -> dict[str, Any]:
+    """Shares before and after, and inside the strata of the kept feature."""
+    notes: list[str] = []
+    keep = (f"rest={HERE / 'judges/celeba.py'}:a_{removed}",) if way == "kept" else ()
+    feature = workflow.find(folder, o.FindOptions(keep=keep), on_note=notes.append)
+    generator, about = inputs.the_generator(Run(folder))
+    labels = generator.module
+    assert isinstance(labels, Labelled)
+    latents = generator.sample_latents(stream("evaluate", about.seed, 0, COUNT))
+    columns = [labels.attributes.index(name) for name in (removed, kept)]
+    (had, was), (has, stays) = (labels.truth(z)[:, columns].T for z in (latents, feature.erase(latents)))
+    shares = {"before": had, "after": has, "with": has[was], "without": has[~was], "kept_before": was, "kept": stays}
+    told: dict[str, Any] = {"removed": removed, "kept_feature": kept, "way": way}
+    warned = sum(f"also {kept}" in note for note in notes) if keep else ""
+    return told | {name: share(mask) for name, mask in shares.items()} | {"warned": warned}
+
+
+def share(mask: Tensor) -> dict[str, Any]:
+    """With its interval."""
+    return Score.share("share", int(mask.sum()), len(mask)).to_json()
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    """Both result files; nothing in them is typed by hand."""
+    told = {"versions": workflow.versions(), "rows": rows}
+    (RESULTS / "correlated.json").write_text(json.dumps(told, indent=1) + "\n")
+    lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
+    for row in rows:
+        cells = (
+            f"{v['value']:.4f} ({v['low']:.4f}-{v['high']:.4f})" if isinstance(v, dict) else str(v)
+            for v in row.values()
+        )
+        lines.append(" | ".join(cells))
+    (RESULTS / "correlated.md").write_text("".join(f"| {line} |\n" for line in lines))
+
+
+def main() -> None:
+    """Every pair, the results written after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs/correlated"))
+    folder, rows = parser.parse_args().runs, list[dict[str, Any]]()
+    for (removed, kept), correlation in PAIRS.items():
+        rows += run(folder / f"{removed}-{kept}", removed, kept, correlation)
+        write(rows)
+
+
+if __name__ == "__main__":
+    main()
