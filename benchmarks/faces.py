@@ -26,8 +26,9 @@ from torch import Tensor
 from unfeature import options as o
 from unfeature import workflow
 from unfeature.artifacts import Evaluation, Score
+from unfeature.drawing import batches
 from unfeature.generators.labelled import Labelled
-from unfeature.judging import batches, load_judge
+from unfeature.judging import load_judge
 from unfeature.metrics import EXTRACTORS
 from unfeature.seeds import stream
 from unfeature.store import Run

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unfeature import paper
+from unfeature.drawing import drawn
 from unfeature.features.advice import CHANCE, GOAL, LEAST, advise, agreement, more_needed
 from unfeature.generators.loading import load_generator
-from unfeature.judging import drawn
 from unfeature.metrics.judges import load_measurement
 from unfeature.seeds import stream
 

@@ -16,8 +16,8 @@ import torch
 from conftest import Command, Said, contents
 
 from unfeature import load_generator, store
+from unfeature.drawing import batches
 from unfeature.generators.loading import checkpoint_bytes, read_safetensors, to_safetensors
-from unfeature.judging import batches
 
 GOOD_MARKS = {"positives": [0, 1], "negatives": [2, 3]}
 

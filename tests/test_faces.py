@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from unfeature.drawing import drawn
 from unfeature.generators.labelled import Labelled
 from unfeature.generators.loading import load_generator
-from unfeature.judging import drawn, load_judge
+from unfeature.judging import load_judge
 from unfeature.metrics.squeezenet import load_squeezenet
 from unfeature.seeds import stream
 from unfeature.testing import check_generator, check_judge

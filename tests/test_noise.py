@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, ndtri
 
+from unfeature.drawing import drawn
 from unfeature.errors import ShapeError, TooFewMarks
 from unfeature.features.noise import (
     LEAST,
@@ -21,7 +22,6 @@ from unfeature.features.noise import (
 )
 from unfeature.features.probes import fit_probe
 from unfeature.generators.loading import load_generator
-from unfeature.judging import drawn
 from unfeature.metrics.judges import load_measurement
 from unfeature.seeds import stream
 

@@ -18,8 +18,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from unfeature import options as o
 from unfeature import workflow
+from unfeature.drawing import drawn
 from unfeature.generators.loading import load_generator
-from unfeature.judging import drawn, load_judge
+from unfeature.judging import load_judge
 from unfeature.seeds import stream
 
 CHROMIUM = shutil.which("chromium")

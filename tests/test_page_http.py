@@ -17,9 +17,9 @@ from pages import Page, serving, trained, wait
 from PIL import Image
 
 from unfeature import workflow
+from unfeature.drawing import drawn
 from unfeature.generators.loading import load_generator
 from unfeature.images import to_pixels
-from unfeature.judging import drawn
 from unfeature.seeds import stream
 from unfeature.store import Run
 from unfeature.web.desk import Numbers

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from unfeature.drawing import drawn
 from unfeature.errors import ShapeError, TooFewMarks
 from unfeature.features.probes import LEAST, Flags, Probe, doubtful, fit_probe
 from unfeature.features.suggestions import suggest
 from unfeature.features.views import reduced
 from unfeature.generators.loading import load_generator
 from unfeature.intervals import wilson
-from unfeature.judging import drawn
 from unfeature.metrics.judges import load_measurement
 from unfeature.seeds import stream
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from unfeature import load_generator, paper
+from unfeature.drawing import drawn
 from unfeature.features import noise, strata
 from unfeature.features.probes import fit_probe
-from unfeature.judging import drawn
 from unfeature.metrics.judges import load_measurement
 from unfeature.seeds import stream
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unfeature.artifacts import Distribution, Row, Score
+from unfeature.drawing import BATCH, batches
 from unfeature.errors import BadOption
 from unfeature.intervals import mcnemar
-from unfeature.judging import BATCH, batches
 from unfeature.metrics import METRICS
 from unfeature.metrics.distribution import distribution
 from unfeature.metrics.judges import CutJudge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Feedback, Gallery
+from unfeature.drawing import BATCH, batches
 from unfeature.errors import BadFile, BadOption, UnknownName
-from unfeature.images import rows_at_once
 from unfeature.metrics import EXTRACTORS, MEASUREMENTS
 from unfeature.metrics.judges import CallableAttributeJudge, CallableJudge, CutJudge, cut_at, load_measurement
 from unfeature.options import MarkOptions
@@ -23,9 +23,6 @@ from unfeature.protocols import AttributeJudge, Extractor, Generator, Judge, Mea
 from unfeature.seeds import Seeds, stream
 from unfeature.store import parse_json
 from unfeature.tables import resolve
-
-BATCH, PIXELS = 500, 500 * 28 * 28
-"""Images made and judged at a time, and fewer of large ones: memory stays flat, and a CPU's caches serve longer."""
 
 CALIBRATION = 10_000
 """Samples of the original on which a measured feature's cut is fixed."""
@@ -46,22 +43,6 @@ MARKS = {
     "": None,
 }
 """What may stand in the `mark` column of a CSV."""
-
-
-def batches(generator: Generator, seeds: Seeds) -> Iterator[tuple[Tensor, Tensor]]:
-    """Latents (m, d) and images (m, c, h, w) of the seeds, m <= BATCH at a time, without gradients."""
-    size = rows_at_once(generator.spec.image_shape, PIXELS, 1, BATCH)
-    for start in range(0, len(seeds), size):
-        with torch.no_grad():
-            latents = generator.sample_latents(seeds[start : start + size])
-            images = generator.synthesize(latents)
-        yield latents, images  # outside: a generator left half-way would leave its caller without gradients
-
-
-def drawn(generator: Generator, seeds: Seeds) -> tuple[Tensor, Tensor]:
-    """Latents (n, d) and images (n, c, h, w) of all the seeds, without gradients."""
-    latents, images = zip(*batches(generator, seeds), strict=True)
-    return torch.cat(latents), torch.cat(images)
 
 
 def is_marks_file(reference: str) -> bool:

@@ -93,6 +93,11 @@ class FindOptions(Options):
     samples: int = Field(20_000, ge=100, le=1_000_000, description="Fresh samples that a guide scores, at most.")
     search_steps: int = Field(400, ge=1, le=1_000_000, description="Steps in which the latent search is learnt.")
 
+    @property
+    def kept(self) -> list[tuple[str, str]]:
+        """(name, reference) of each `keep`; either is empty where an entry is not NAME=REFERENCE."""
+        return [(name, reference) for name, _, reference in (entry.partition("=") for entry in self.keep)]
+
 
 class PreviewOptions(Options):
     """The teacher's numbers before any training."""

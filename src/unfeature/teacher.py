@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Preview, Score
+from unfeature.drawing import drawn
 from unfeature.images import Pixels, to_pixels
 from unfeature.intervals import mean_interval
-from unfeature.judging import drawn
 from unfeature.protocols import Extractor, Feature, Generator, Judge
 from unfeature.seeds import stream
 

@@ -96,12 +96,12 @@ class CounterfactualFeature:
         start = latents[rows]
         move = self.eraser(start, scores[rows] - (self.threshold - self.margin))
         moved = start + move
+        left = torch.nonzero(self._scores(moved) >= self.threshold).flatten()
         for stretch in STRETCHES:
-            left = torch.nonzero(self._scores(moved) >= self.threshold).flatten()
             if not len(left):
                 break
             moved[left] = start[left] + stretch * move[left]
-        left = torch.nonzero(self._scores(moved) >= self.threshold).flatten()
+            left = left[self._scores(moved[left]) >= self.threshold]
         if len(left):
             scale = self.eraser.scale
             nearest = torch.cdist(scale(start[left]), scale(self.bank.to(start))).argmin(dim=1)
@@ -179,8 +179,8 @@ class Counterfactual:
             mask = log_odds >= least
             passed.append((latents[mask], images[mask], log_odds[mask]))
 
-        samples = fresh.draw(original, marked.guide, self.options, self.seed, collect, self.on_step)
-        centre, spread = float(samples.log_odds.mean()), float(samples.log_odds.std())
+        samples = fresh.draw(original, marked.guide.log_odds, self.options, self.seed, collect, self.on_step)
+        centre, spread = float(samples.said.mean()), float(samples.said.std())
         chosen = self.options.threshold
         threshold = float(chosen) if not isinstance(chosen, str) else (least - centre) / spread
         latents, images, said = (torch.cat(side) for side in zip(*passed, strict=True))
@@ -200,7 +200,7 @@ class Counterfactual:
             seed=self.seed,
             on_step=self.on_step,
         )
-        free = samples.latents[(samples.log_odds - centre) / spread < threshold - margin][:BANK]
+        free = samples.latents[(samples.said - centre) / spread < threshold - margin][:BANK]
         about = {
             "hidden": HIDDEN,
             "samples": len(samples.latents),
@@ -224,8 +224,7 @@ def _check_share(shown: int, of: int, name: str) -> None:
 
 def kept(extractor: Extractor | None, options: FindOptions, helpers: Helpers) -> Keep:
     """What the search leaves as it is: the extractor's classes where it knows such pictures, and the keep list."""
-    named = dict(entry.partition("=")[::2] for entry in options.keep)
-    attributes = tuple(kept_by_judge(helpers.judge(reference)) for reference in named.values())
+    attributes = tuple(kept_by_judge(helpers.judge(reference)) for _, reference in options.kept)
     knows = extractor is not None and hasattr(extractor, "class_word")
-    names = ((str(getattr(extractor, "class_word", "")),) if knows else ()) + tuple(named)
+    names = ((str(getattr(extractor, "class_word", "")),) if knows else ()) + tuple(name for name, _ in options.kept)
     return Keep(extractor.logits if extractor is not None and knows else None, attributes, names)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unfeature.artifacts import Feedback
+from unfeature.drawing import batches, drawn
 from unfeature.features.guides import Guide, Helpers, JudgeGuide, ProbeGuide, Progress, check_gradient, unheard
 from unfeature.features.probes import Flags, Values, doubtful, fit_probe
 from unfeature.features.views import PART, Space, reduced, spaces_of
 from unfeature.images import rows_at_once
 from unfeature.options import FindOptions
 from unfeature.protocols import Generator
-from unfeature.seeds import Seeds, stream
+from unfeature.seeds import stream
 
 PIXELS = 2**26
 """Of all fresh pictures together, at most."""
@@ -34,14 +34,6 @@ def frozen(generator: Generator) -> Generator:
     twin = generator.copy()
     twin.module.requires_grad_(False)
     return twin
-
-
-@torch.no_grad()
-def made(generator: Generator, seeds: Seeds) -> tuple[Tensor, Tensor]:
-    """Latents (n, d) and pictures (n, c, h, w), as small as a probe of pixels needs them where they are many."""
-    size = rows_at_once(generator.spec.image_shape, PART * 28 * 28, 1, PART)
-    parts = [generator.sample_latents(seeds[i : i + size]) for i in range(0, len(seeds), size)]
-    return torch.cat(parts), torch.cat([generator.synthesize(part) for part in parts])
 
 
 @dataclass(frozen=True)
@@ -71,7 +63,7 @@ def learn(generator: Generator, feedback: Feedback, options: FindOptions, helper
     """The guide that the options name, or a probe of the marks' pictures. TooFewMarks, BadOption."""
     seeds = np.array([*feedback.positives, *feedback.negatives], dtype=np.int64)
     labels = np.arange(len(seeds)) < len(feedback.positives)
-    latents, images = made(generator, seeds)
+    latents, images = drawn(generator, seeds)
     if options.guide:
         named = JudgeGuide(helpers.judge(options.guide), options.guide)
         check_gradient(named, images[:2], options.guide)
@@ -92,35 +84,28 @@ class Fresh:
 
     latents: Tensor
     """(n, d)."""
-    log_odds: Tensor
-    """(n,): the guide's."""
-
-
-class Scorer(Protocol):
-    """Says something of pictures."""
-
-    def log_odds(self, images: Tensor) -> Tensor:
-        """(n, c, h, w) in [0, 1] -> (n,)."""
+    said: Tensor
+    """(n,) or (n, k): what was asked of the pictures."""
 
 
 @torch.no_grad()
 def draw(
     generator: Generator,
-    guide: Scorer,
+    say: Callable[[Tensor], Tensor],
     options: FindOptions,
     seed: int,
-    on_batch: Callable[[Tensor, Tensor, Tensor], None] = lambda latents, images, log_odds: None,
+    on_batch: Callable[[Tensor, Tensor, Tensor], None] = lambda latents, images, said: None,
     on_step: Progress = unheard,
 ) -> Fresh:
-    """So many samples as the options ask for, fewer of large pictures; `on_batch` sees the pictures as they pass."""
+    """So many samples as the options ask for, fewer of large pictures, with what `say` tells of them.
+
+    `on_batch` sees latents, pictures and what was said as they pass.
+    """
     count = rows_at_once(generator.spec.image_shape, PIXELS, LEAST, options.samples)
-    size = rows_at_once(generator.spec.image_shape, PART * 28 * 28, 1, PART)
-    latents, said = [], []
-    for start in range(0, count, size):
-        z = generator.sample_latents(stream("find", seed, start, min(start + size, count)))
-        images = generator.synthesize(z)
-        latents.append(z)
-        said.append(guide.log_odds(images))
-        on_batch(z, images, said[-1])
-        on_step(start + len(z), count)
-    return Fresh(torch.cat(latents), torch.cat(said))
+    kept, told = [], []
+    for latents, images in batches(generator, stream("find", seed, 0, count)):
+        kept.append(latents)
+        told.append(say(images))
+        on_batch(latents, images, told[-1])
+        on_step(sum(map(len, kept)), count)
+    return Fresh(torch.cat(kept), torch.cat(told))

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from unfeature.errors import BadOption
 from unfeature.features.probes import Probe
-from unfeature.features.views import PART
 from unfeature.protocols import AttributeJudge, Extractor, Judge
 
 EPSILON = 1e-6
@@ -199,9 +198,3 @@ def names_kept(judge: Judge, name: str) -> tuple[str, ...]:
 
 def _log_odds(scores: Tensor) -> Tensor:
     return torch.logit(scores.float(), eps=EPSILON)
-
-
-@torch.no_grad()
-def in_parts(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """A function of rows (n, ...), so many at a time."""
-    return torch.cat([function(part) for part in torch.split(rows, PART)])

@@ -24,20 +24,11 @@ def away_from_kept(
     """
     if not options.keep:
         return None
-    judges = [kept_by_judge(helpers.judge(entry.partition("=")[2])) for entry in options.keep]
-    said: list[Tensor] = []
+    judges = [kept_by_judge(helpers.judge(reference)) for _, reference in options.kept]
 
-    def collect(latents: Tensor, images: Tensor, log_odds: Tensor) -> None:
-        said.append(torch.cat([judge(images) for judge in judges], dim=1))
+    def say(images: Tensor) -> Tensor:
+        return torch.cat([judge(images) for judge in judges], dim=1)
 
-    samples = fresh.draw(generator, _NoGuide(), options, seed, collect, on_step)
-    kept = readouts(samples.latents, torch.cat(said).double().numpy())
+    samples = fresh.draw(generator, say, options, seed, on_step=on_step)
+    kept = readouts(samples.latents, samples.said.double().numpy())
     return paper.unit(orthogonalised(vector, kept)).cpu()
-
-
-class _NoGuide:
-    """Nobody asks whether the feature is there."""
-
-    def log_odds(self, images: Tensor) -> Tensor:
-        """(n, c, h, w) -> (n,) zeros."""
-        return torch.zeros(len(images))

@@ -15,16 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unfeature.artifacts import Score
 from unfeature.errors import ShapeError, TooFewMarks
-from unfeature.features.probes import doubtful
+from unfeature.features.probes import Flags, Indices, Values, doubtful
 from unfeature.intervals import wilson
-
-Flags = NDArray[np.bool_]
-Values = NDArray[np.float64]
-Indices = NDArray[np.int64]
 
 SURE = 0.4
 """Of a side: its most extreme held-out pictures, taken to be what they look like. On mnist-vae and mnist-gan 0.2, 0.3,

@@ -47,8 +47,8 @@ class PseudoLabels:
         if self.options.threshold == "balanced":
             raise BadOption("threshold is balanced, which is between marks; expected auto, pooled or a number here.")
         marked = fresh.learn(generator, feedback, self.options, self.helpers, self.seed)
-        samples = fresh.draw(generator, marked.guide, self.options, self.seed, on_step=self.on_step)
-        vector = regression_vector(samples.latents, samples.log_odds)
+        samples = fresh.draw(generator, marked.guide.log_odds, self.options, self.seed, on_step=self.on_step)
+        vector = regression_vector(samples.latents, samples.said)
         if not float(vector.abs().max()) > 0:
             raise BadOption(
                 "the probe gives every fresh picture the same score; expected it to tell them apart. Mark more."

@@ -28,9 +28,8 @@ from torch import Tensor
 from unfeature import paper
 from unfeature.artifacts import Score
 from unfeature.errors import BadOption, ShapeError, TooFewMarks
+from unfeature.features.probes import Flags, Values
 
-Flags = NDArray[np.bool_]
-Values = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 PARALLEL = 1e-6

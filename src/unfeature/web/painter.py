@@ -49,9 +49,9 @@ def _warm(viewers: dict[str, Any]) -> None:
     """Import what the first picture needs, and make one: the first takes a second and a half longer than the next."""
     import unfeature.workflow.viewing  # noqa: F401
     from unfeature import zoo
+    from unfeature.drawing import drawn
     from unfeature.generators.loading import load_generator
     from unfeature.images import grid, png, to_pixels
-    from unfeature.judging import drawn
     from unfeature.seeds import stream
 
     for name in zoo.cards("generator"):

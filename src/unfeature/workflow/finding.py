@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from unfeature.artifacts import Feedback
+from unfeature.drawing import batches
 from unfeature.errors import BadOption, NotEnoughFeedback
 from unfeature.features import FINDERS
 from unfeature.features.guides import Helpers, kept_by_judge, names_kept
 from unfeature.features.strata import confounding
 from unfeature.generators.loading import to_safetensors
-from unfeature.judging import batches
 from unfeature.options import FindOptions
 from unfeature.plugins import name_code
 from unfeature.protocols import Feature, Finder, Generator
@@ -43,7 +43,7 @@ def find(
             sides = len(feedback.positives), len(feedback.negatives)
             raise NotEnoughFeedback(feedback.feature, *sides, shlex.quote(str(run.folder)))
         _check_guides(run, options)
-        for reference in (options.extractor, options.guide, *(entry.partition("=")[2] for entry in options.keep)):
+        for reference in (options.extractor, options.guide, *(reference for _, reference in options.kept)):
             name_code(reference)
         helpers = the_helpers(run, generator)
         for sentence in _confounded(generator, feedback, options, helpers):
@@ -59,11 +59,10 @@ def find(
 def _check_guides(run: Run, options: FindOptions) -> None:
     """BadOption where the judge of this run is asked to guide too, or a keep has no name."""
     judge = run.read_as("request.json", Request).judge
-    for entry in options.keep:
-        name, equals, reference = entry.partition("=")
-        if not (name and equals and reference):
+    for entry, (name, reference) in zip(options.keep, options.kept, strict=True):
+        if not (name and reference):
             raise BadOption(f'keep is "{entry}"; expected NAME=FILE.py:NAME, such as  --keep male=judges.py:male')
-    guides = {"--guide": options.guide} | {f"--keep {entry}": entry.partition("=")[2] for entry in options.keep}
+    guides = {"--guide": options.guide} | {f"--keep {name}={reference}": reference for name, reference in options.kept}
     for flag, reference in guides.items():
         if reference and reference == judge:
             raise BadOption(
@@ -76,8 +75,7 @@ def _confounded(generator: Generator, feedback: Feedback, options: FindOptions, 
     """Where the marks themselves cannot tell the feature from something that should be kept."""
     seeds = np.array([*feedback.positives, *feedback.negatives], dtype=np.int64)
     labels, told = np.arange(len(seeds)) < len(feedback.positives), []
-    for entry in options.keep:
-        name, _, reference = entry.partition("=")
+    for name, reference in options.kept:
         judge = helpers.judge(reference)
         said = kept_by_judge(judge)
         with torch.no_grad():

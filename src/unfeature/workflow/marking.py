@@ -1,4 +1,4 @@
-"""From a generator to a feature: sample, mark, find."""
+"""From a generator to marks: sample, request, mark."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Feedback, Gallery
+from unfeature.drawing import drawn
 from unfeature.errors import BadFile, UnknownName, WrongGenerator
 from unfeature.generators.loading import load_generator
 from unfeature.images import grid, png, rows_at_once, to_pixels
 from unfeature.judging import (
     TRUTH,
     check_guide,
-    drawn,
     guide,
     is_marks_file,
     load_judge,

@@ -11,9 +11,10 @@ import torch
 
 from unfeature import evaluation as evidence
 from unfeature.artifacts import Evaluation, Feedback, StepRecord
+from unfeature.drawing import BATCH, drawn
 from unfeature.errors import MissingStep
 from unfeature.images import rows_at_once, to_pixels
-from unfeature.judging import BATCH, CLIP, drawn
+from unfeature.judging import CLIP
 from unfeature.marks import SOURCE
 from unfeature.options import EvaluateOptions
 from unfeature.protocols import Extractor, Generator

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unfeature.artifacts import Evaluation, Feedback, Gallery, Preview, Score, StepRecord, content_id
+from unfeature.drawing import BATCH, drawn
 from unfeature.errors import MissingStep, UnknownName
 from unfeature.images import rows_at_once, to_pixels
-from unfeature.judging import BATCH, drawn
 from unfeature.options import EvaluateOptions, FindOptions, PreviewOptions, UnlearnOptions
 from unfeature.protocols import Generator, Judge
 from unfeature.seeds import stream

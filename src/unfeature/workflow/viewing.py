@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unfeature import teacher
 from unfeature.artifacts import Feedback
+from unfeature.drawing import batches, drawn
 from unfeature.errors import MissingStep, NotEnoughFeedback
 from unfeature.features import FINDERS
 from unfeature.features.advice import advise
@@ -24,7 +25,6 @@ from unfeature.features.suggestions import suggest
 from unfeature.features.views import SPACES, Space, reduced
 from unfeature.generators.filling import fill
 from unfeature.images import Pixels, rows_at_once, sheet, to_pixels
-from unfeature.judging import batches, drawn
 from unfeature.options import FindOptions
 from unfeature.protocols import Extractor, Judge
 from unfeature.reports.words import percent, percent_range

@@ -1,0 +1,31 @@
+"""Pictures of many seeds, made so many at a time that memory stays flat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from unfeature.images import rows_at_once
+from unfeature.protocols import Generator
+from unfeature.seeds import Seeds
+
+BATCH, PIXELS = 500, 500 * 28 * 28
+"""Images made at a time, and fewer of large ones: memory stays flat, and a CPU's caches serve longer."""
+
+
+def batches(generator: Generator, seeds: Seeds) -> Iterator[tuple[Tensor, Tensor]]:
+    """Latents (m, d) and images (m, c, h, w) of the seeds, m <= BATCH at a time, without gradients."""
+    size = rows_at_once(generator.spec.image_shape, PIXELS, 1, BATCH)
+    for start in range(0, len(seeds), size):
+        with torch.no_grad():
+            latents = generator.sample_latents(seeds[start : start + size])
+            images = generator.synthesize(latents)
+        yield latents, images  # outside: a generator left half-way would leave its caller without gradients
+
+
+def drawn(generator: Generator, seeds: Seeds) -> tuple[Tensor, Tensor]:
+    """Latents (n, d) and images (n, c, h, w) of all the seeds, without gradients."""
+    latents, images = zip(*batches(generator, seeds), strict=True)
+    return torch.cat(latents), torch.cat(images)
