@@ -111,7 +111,7 @@ def _by_eye(feature: str) -> str:
 LONG: dict[str, Any] = {"steps": 3000, "tolerance": 0.003}
 """The default's 1,000 steps end before the copy is as near to its teacher as it can come on a face."""
 CROP: dict[str, Any] = LONG | {"batch": 64}
-SLOW: dict[str, Any] = {"batch": 16, "steps": 300, "tolerance": 0.002}
+SLOW: dict[str, Any] = {"batch": 16, "steps": 1500, "tolerance": 0.002}
 """face_cvae40 makes a hundred pictures a second; its labels change few pixels, so the copy has to come closer."""
 
 
