@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from test_distillation import Memory
 from torch import Tensor, nn
 
 from unfeature import workflow
-from unfeature.artifacts import Preview, StepRecord
+from unfeature.artifacts import Evaluation, Preview, StepRecord
 from unfeature.errors import BadOption, WrongGenerator
 from unfeature.features.linear import LinearFeature
 from unfeature.generators.module import ModuleGenerator, weights_hash
@@ -288,9 +289,12 @@ def test_preview_and_unlearn_on_the_command_line(tiny_run: Path, command: Comman
     first = (tiny_run / "unlearned.safetensors").read_bytes()
     assert command("unlearn", tiny_run, "--unlearner", "instant").code == 0
     assert (tiny_run / "unlearned.safetensors").read_bytes() == first
-    for verb in (["evaluate", "--count", "300"], ["report"]):
+    for verb in (["evaluate", "--count", "300", "--instant"], ["report"]):
         assert command(verb[0], tiny_run, *verb[1:]).code == 0
-    assert (tiny_run / "report.html").is_file()
+    found = Evaluation.from_json(json.loads((tiny_run / "evaluation.json").read_text()))
+    assert [row.name for row in found.rows] == ["original", "filter", "teacher", "instant", "unlearned"]
+    assert found.row("instant").scores == found.row("unlearned").scores
+    assert "Instant edit" in (tiny_run / "report.html").read_text()
 
 
 def test_previews_of_earlier_versions_are_teachers(tiny_run: Path) -> None:

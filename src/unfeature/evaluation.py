@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -27,6 +27,7 @@ ABOUT = {
     "original": "the generator as it came",
     "filter": "its samples, those with the feature thrown away (rejection filter)",
     "teacher": "the original on erased latents (latent filter); what the copy learns from",
+    "instant": "a copy with one layer fitted to the teacher in closed form, without training",
     "unlearned": "the trained copy",
 }
 """Row -> what made its images."""
@@ -71,11 +72,12 @@ class Seen:
 class Rows:
     """Metrics and measured values of every row, filled batch by batch."""
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: Reference, instant: bool = False) -> None:
+        made = [row for row in ABOUT if instant or row != "instant"]
         self.metrics: dict[str, list[Metric]] = {
-            row: [resolve("metric", METRICS, name)(reference) for name in METRICS] for row in ABOUT
+            row: [resolve("metric", METRICS, name)(reference) for name in METRICS] for row in made
         }
-        self.values: dict[str, list[Tensor]] = {row: [] for row in ABOUT}
+        self.values: dict[str, list[Tensor]] = {row: [] for row in made}
 
     def update(self, row: str, after: Seen, before: Seen | None, rewritten: Tensor) -> None:
         """Take in one batch of a row; paired metrics sit out where there is no `before`."""
@@ -179,8 +181,13 @@ class Evaluator:
             if left == 0:
                 break
 
-    def paired(self, original: Generator, unlearned: Generator, feature: Feature, rows: Rows) -> dict[str, Any]:
-        """Fill the rows made at the same latents; returns the flips of edit and placebo on rewritten latents."""
+    def paired(
+        self, original: Generator, copies: Mapping[str, Generator], feature: Feature, rows: Rows
+    ) -> dict[str, Any]:
+        """Fill the rows made at the same latents; returns the flips of edit and placebo on rewritten latents.
+
+        `copies` by row: the trained one is "unlearned", whose flips are told.
+        """
         seeds = stream("evaluate", self.seed, 0, self.n)
         self.seeds["evaluate"] = [int(seeds[0]), int(seeds[-1])]
         flips: list[tuple[Tensor, Tensor]] = []
@@ -191,13 +198,14 @@ class Evaluator:
             before = self.see(images)
             with torch.no_grad():
                 teacher = before.replaced(flagged, self.see(original.synthesize(erased))) if len(erased) else before
-                after = self.see(unlearned.synthesize(latents))
+                after = {row: self.see(copy.synthesize(latents)) for row, copy in copies.items()}
                 moved = _placebo(latents[flagged], erased, seeds[start : start + len(images)][flagged.numpy()])
                 placebo = self._classes_of(original.synthesize(moved)) if len(erased) else None
-            for row, seen in (("original", before), ("teacher", teacher), ("unlearned", after)):
+            for row, seen in {"original": before, "teacher": teacher, **after}.items():
                 rows.update(row, seen, before, flagged)
             if placebo is not None:
-                kept, edited = (_classes(seen.look.logits, seen.look.attributes)[flagged] for seen in (before, after))
+                sides = (before.look, after["unlearned"].look)
+                kept, edited = (_classes(look.logits, look.attributes)[flagged] for look in sides)
                 flips.append((edited != kept, placebo != kept))
             start += len(latents)
             self._advance(len(latents))

@@ -146,6 +146,7 @@ class EvaluateOptions(Options):
     )
 
     count: int = Field(10_000, ge=100, le=10_000_000, description="Fresh samples per row.")
+    instant: bool = Field(False, description="Also a row for the instant edit, which needs no training.")
 
 
 class RunOptions(Options):

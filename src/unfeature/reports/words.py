@@ -118,6 +118,7 @@ ROWS: Mapping[str, str] = {
     "original": "Original",
     "filter": "Rejection filter",
     "teacher": "Teacher (latent filter)",
+    "instant": "Instant edit",
     "unlearned": "Unlearned",
 }
 FLOOR = "Floor"

@@ -16,10 +16,11 @@ from unfeature.errors import MissingStep
 from unfeature.images import rows_at_once, to_pixels
 from unfeature.judging import CLIP
 from unfeature.marks import SOURCE
-from unfeature.options import EvaluateOptions
+from unfeature.options import EvaluateOptions, UnlearnOptions
 from unfeature.protocols import Extractor, Generator
 from unfeature.seeds import stream
 from unfeature.store import Run, TrainingState
+from unfeature.unlearners.instant import InstantEdit
 from unfeature.workflow.inputs import (
     Request,
     the_extractor,
@@ -46,7 +47,10 @@ def evaluate(
     options: EvaluateOptions | None = None,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Measure original, rejection filter, teacher and unlearned on fresh seeds. Writes evaluation.json."""
+    """Measure original, rejection filter, teacher and unlearned on fresh seeds. Writes evaluation.json.
+
+    With `instant` the feature's instant edit has a row too.
+    """
     options = options or EvaluateOptions()
     run = Run(Path(folder))
     with run.held():
@@ -65,9 +69,12 @@ def evaluate(
             )
         extractor = the_extractor(options.extractor, generator)
         evaluator = evidence.Evaluator(judge, extractor, options.count, about.seed, on_batch)
-        rows = evidence.Rows(evaluator.reference(generator))
+        copies = {"unlearned": student}
+        if options.instant:
+            copies["instant"] = InstantEdit(UnlearnOptions(), seed=about.seed).unlearn(generator, feature)
+        rows = evidence.Rows(evaluator.reference(generator), options.instant)
         evaluator.rejection_filter(generator, rows)
-        collateral = evaluator.paired(generator, student, feature, rows)
+        collateral = evaluator.paired(generator, copies, feature, rows)
         table = rows.finish(judge)
         feedback = run.read_as("feedback.json", Feedback)
         result = Evaluation(
