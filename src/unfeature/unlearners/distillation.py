@@ -21,6 +21,7 @@ from unfeature.images import rows_at_once
 from unfeature.options import UnlearnOptions
 from unfeature.protocols import Checkpoint, Feature, Generator, GuidedFeature
 from unfeature.seeds import stream
+from unfeature.unlearners.bank import Bank, Batch
 from unfeature.unlearners.instant import best_edit
 from unfeature.unlearners.stopping import SequentialWilson
 
@@ -38,7 +39,10 @@ RETRY = 5
 
 
 class Distillation:
-    """Unlearner of the paper: Adam on fresh latents each step, until the stop rule or the last step."""
+    """Unlearner of the paper: Adam on fresh latents each step, until the stop rule or the last step.
+
+    A guided feature's latents come from a bank: its search costs more than a step.
+    """
 
     def __init__(
         self,
@@ -127,6 +131,7 @@ class _Loop:
         self.adam = torch.optim.Adam(self.parameters.values(), lr=options.learning_rate, fused=True)
         shape = generator.spec.image_shape
         self.rows = rows_at_once(shape, PASS_PIXELS, 1, options.batch)
+        self.batch = Bank(self._erased, options.batch).at if isinstance(feature, GuidedFeature) else self._erased
         self.probe = self.teacher.sample_latents(stream("probe", seed, 0, rows_at_once(shape, PROBE_PIXELS, 32, PROBE)))
         self.probe_target = self._made(self.teacher, feature.erase(self.probe))
 
@@ -145,14 +150,12 @@ class _Loop:
         return self.options.learning_rate * (1 + math.cos(math.pi * step / self.options.steps)) / 2
 
     def step(self, step: int) -> StepRecord:
-        """One Adam step on latents no step has seen; each process takes its share of the batch."""
-        first = step * self.options.batch
-        seeds = stream("train", self.seed, first, first + self.options.batch)
-        latents = self.student.sample_latents(seeds[self.fabric.global_rank :: self.fabric.world_size])
+        """One Adam step; each process takes its share of the batch."""
+        batch = self.batch(step)
         self.adam.zero_grad(set_to_none=True)
         told = dict.fromkeys(("total", "unlearn", "perceptual", "reconstruction"), 0.0)
-        for part in torch.split(latents, self.rows):
-            loss, share = self._losses(part), len(part) / len(latents)
+        for part in batch.split(self.rows):
+            loss, share = self._losses(part), len(part.latents) / len(batch.latents)
             self.fabric.backward(loss.total * share)
             told = {name: value + share * float(getattr(loss, name).detach()) for name, value in told.items()}
         if self.fabric.world_size > 1:
@@ -170,13 +173,23 @@ class _Loop:
             reconstruction=told["reconstruction"],
         )
 
-    def _losses(self, latents: Tensor) -> paper.Losses:
-        """Equations (6) to (9) on some rows (m, d) of the batch, means over m."""
+    def _erased(self, step: int) -> Batch:
+        """This process's share of the latents that are a step's own, erased."""
+        first = step * self.options.batch
+        seeds = stream("train", self.seed, first, first + self.options.batch)
+        latents = self.student.sample_latents(seeds[self.fabric.global_rank :: self.fabric.world_size])
         with torch.no_grad(), self.fabric.autocast():
-            target = self.teacher.synthesize(self.feature.erase(latents))
+            parts = [(self.feature.erase(x), self.feature.contains(x)) for x in torch.split(latents, self.rows)]
+        erased, flags = (torch.cat(side) for side in zip(*parts, strict=True))
+        return Batch(latents, erased, flags)
+
+    def _losses(self, batch: Batch) -> paper.Losses:
+        """Equations (6) to (9) on some rows (m) of the batch, means over m."""
+        latents, flags, options = batch.latents, batch.flags, self.options
+        with torch.no_grad(), self.fabric.autocast():
+            target = self.teacher.synthesize(batch.erased)
         with self.fabric.autocast():
             made = self.student.synthesize(latents)
-        flags, options = self.feature.contains(latents), self.options
         told = paper.losses(
             made.float(), target.float(), flags, alpha=options.alpha, perceptual=options.perceptual, l1=options.l1
         )
