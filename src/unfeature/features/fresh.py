@@ -12,7 +12,8 @@ from torch import Tensor
 from unfeature.artifacts import Feedback
 from unfeature.drawing import batches, drawn
 from unfeature.features.guides import Guide, Helpers, JudgeGuide, ProbeGuide, Progress, check_gradient, unheard
-from unfeature.features.probes import Flags, Values, doubtful, fit_probe
+from unfeature.features.noise import Flags, Values, doubtful
+from unfeature.features.probes import fit_probe
 from unfeature.features.views import PART, Space, reduced, spaces_of
 from unfeature.images import rows_at_once
 from unfeature.options import FindOptions

@@ -20,7 +20,8 @@ from unfeature.errors import MissingStep, NotEnoughFeedback
 from unfeature.features import FINDERS
 from unfeature.features.advice import advise
 from unfeature.features.linear import LinearFeature
-from unfeature.features.probes import Probe, doubtful, fit_probe
+from unfeature.features.noise import doubtful
+from unfeature.features.probes import Probe, fit_probe
 from unfeature.features.suggestions import suggest
 from unfeature.features.views import SPACES, Space, reduced
 from unfeature.generators.filling import fill
