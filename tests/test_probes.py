@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unfeature.drawing import drawn
 from unfeature.errors import ShapeError, TooFewMarks
+from unfeature.features.lines import Marks, stacked
 from unfeature.features.noise import Flags, doubtful
 from unfeature.features.probes import LEAST, Probe, fit_probe
 from unfeature.features.suggestions import suggest
@@ -66,6 +67,26 @@ def test_both_spaces_count_where_both_tell_and_one_may_be_named() -> None:
     latents[:20, 0] += 9.0
     assert fit_probe(latents, images, labels, seed=0).spaces == ("latents", "pixels")
     assert fit_probe(latents, images, labels, seed=0, spaces=("pixels",)).spaces == ("pixels",)
+
+
+def test_a_space_that_tells_the_opposite_gets_no_weight() -> None:
+    """Two spaces' held-out scores, one the other's negative: the first alone counts, as if it were alone."""
+    source = np.random.default_rng(0)
+    labels = np.arange(60) < 30
+    told = source.normal(size=60) + labels
+    marks = Marks(labels, np.zeros(60, dtype=bool), 0)
+    both, offset = stacked(np.stack([told, -told]), marks)
+    alone, same = stacked(told[None], marks)
+    assert both[1] == 0 and both[0] == pytest.approx(alone[0], rel=1e-3) and offset == pytest.approx(same, abs=1e-3)
+
+
+def test_marks_left_out_are_scored_but_not_learnt_from() -> None:
+    """A fifth of the marks swapped and left out: the line of the right ones, and the swapped score low on their side."""
+    latents, images, labels = easy(50, 50)
+    swapped = np.arange(100) % 5 == 0
+    probe = fit_probe(latents, images, labels ^ swapped, seed=0, spaces=("latents",), left_out=swapped)
+    assert auc(labels, probe.held_out) > 0.95
+    assert len(probe.held_out) == 100 and probe.auc < 0.85
 
 
 def test_what_it_says_of_itself() -> None:

@@ -99,6 +99,23 @@ class ProbeGuide:
 
 
 @dataclass(frozen=True)
+class ProbeJudge:
+    """A probe in a judge's place, for previews and for what is kept: NEVER for a result."""
+
+    probe: Probe
+    name: str = "a probe of the marks, which judges no result"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it learnt from."""
+        return {"name": self.name}
+
+    def score(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n,) in [0, 1], differentiable; ShapeError for a probe of latents."""
+        return self.probe.log_odds(images).sigmoid()
+
+
+@dataclass(frozen=True)
 class JudgeGuide:
     """A network that was trained elsewhere, named by the user."""
 
