@@ -14,7 +14,8 @@ from torch import Tensor
 
 from unfeature.drawing import drawn
 from unfeature.errors import ShapeError, TooFewMarks
-from unfeature.features.lines import Marks, stacked
+from unfeature.features.lines import Marks as Learnt
+from unfeature.features.lines import stacked
 from unfeature.features.noise import Flags, doubtful
 from unfeature.features.probes import LEAST, Probe, fit_probe
 from unfeature.features.suggestions import suggest
@@ -74,14 +75,14 @@ def test_a_space_that_tells_the_opposite_gets_no_weight() -> None:
     source = np.random.default_rng(0)
     labels = np.arange(60) < 30
     told = source.normal(size=60) + labels
-    marks = Marks(labels, np.zeros(60, dtype=bool), 0)
+    marks = Learnt(labels, np.zeros(60, dtype=bool), 0)
     both, offset = stacked(np.stack([told, -told]), marks)
     alone, same = stacked(told[None], marks)
     assert both[1] == 0 and both[0] == pytest.approx(alone[0], rel=1e-3) and offset == pytest.approx(same, abs=1e-3)
 
 
 def test_marks_left_out_are_scored_but_not_learnt_from() -> None:
-    """A fifth of the marks swapped and left out: the line of the right ones, and the swapped score low on their side."""
+    """Swapped marks, a fifth, are left out: the line is that of the right ones; what it says of itself is of all."""
     latents, images, labels = easy(50, 50)
     swapped = np.arange(100) % 5 == 0
     probe = fit_probe(latents, images, labels ^ swapped, seed=0, spaces=("latents",), left_out=swapped)
