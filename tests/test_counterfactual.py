@@ -333,7 +333,11 @@ def test_a_run_with_the_counterfactual_feature(tmp_path: Path, command: Command)
     workflow.mark(tmp_path, "thick", "thickness", MarkOptions(per_side=30))
     said = command("find", str(tmp_path), "--finder", "counterfactual", "--samples", "1500", "--search-steps", "40")
     assert said.code == 0, said.err
-    assert "guided by a probe of texture through mnist-digits: held-out AUC" in said.out
+    assert (
+        "guided by a probe of " in said.out
+        and "texture" in said.out
+        and "through mnist-digits: held-out AUC" in said.out
+    )
     assert "kept as it is: digit." in said.out
     told = workflow.preview(tmp_path, PreviewOptions(count=500))
     assert told[0].ratio is not None and told[0].ratio_before is not None
@@ -359,3 +363,40 @@ def test_a_judge_does_not_guide(tiny_run: Path, command: Command) -> None:
 def test_the_preset_is_past_the_paper() -> None:
     options = workflow.read_options(base="counterfactual")
     assert (options.find.finder, options.unlearn.guidance > 0) == ("counterfactual", True)
+
+
+def test_what_is_kept_may_be_marks(tmp_path: Path, command: Command) -> None:
+    """Marks of slant from another run: the feature keeps them, and files that cannot be learnt are said."""
+    for name, by in (("thick", "thickness"), ("leaning", "slant")):
+        workflow.sample(tmp_path / name, "mnist-vae", SampleOptions(count=600))
+        workflow.mark(tmp_path / name, name, by, MarkOptions(per_side=20))
+    run, marks = str(tmp_path / "thick"), tmp_path / "leaning" / "feedback.json"
+    find = ("find", run, "--finder", "counterfactual", "--samples", "1000", "--search-steps", "2")
+    said = command(*find, "--keep", f"slant={marks}")
+    assert said.code == 0, said.err
+    assert "kept as it is: digit, slant." in said.out
+    few = tmp_path / "few.csv"
+    few.write_text("seed,mark\n1,1\n2,0\n")
+    said = command(*find, "--keep", f"slant={few}")
+    assert said.code == 2 and "marks 1 pictures as showing it and 1 as not" in said.err
+    said = command(*find, "--guide", str(marks))
+    assert said.code == 2 and "a file of marks; expected FILE.py:NAME" in said.err
+
+
+def test_wrong_marks_are_told_and_left_out() -> None:
+    """A fifth of 60 marks a side swapped: said, left out, and the threshold stays within 0.5 of the right marks'."""
+    sides = np.array(FEEDBACK.positives[:60]), np.array(FEEDBACK.negatives[:60])
+    wrong = replace(
+        FEEDBACK,
+        positives=(*sides[0][12:].tolist(), *sides[1][:12].tolist()),
+        negatives=(*sides[1][12:].tolist(), *sides[0][:12].tolist()),
+    )
+    right = replace(FEEDBACK, positives=tuple(sides[0].tolist()), negatives=tuple(sides[1].tolist()))
+    clean, noisy = (fresh.learn(GENERATOR, marks, PLAIN, ALONE, 0) for marks in (right, wrong))
+    assert clean.told() == [] and clean.left_out == 0
+    assert noisy.rates is not None and noisy.rates.share[1] <= 0.2 <= noisy.rates.share[2]
+    assert noisy.left_out >= 12 and f"{noisy.left_out} doubted marks were left out." in noisy.told()[0]
+    with torch.no_grad():
+        images = GENERATOR.synthesize(GENERATOR.sample_latents(np.arange(50_000, 51_000)))
+        flagged = [(m.guide.log_odds(images) >= m.threshold()).double().mean() for m in (clean, noisy)]
+    assert float(flagged[1]) == pytest.approx(float(flagged[0]), abs=0.1)

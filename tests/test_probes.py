@@ -14,7 +14,10 @@ from torch import Tensor
 
 from unfeature.drawing import drawn
 from unfeature.errors import ShapeError, TooFewMarks
-from unfeature.features.probes import LEAST, Flags, Probe, doubtful, fit_probe
+from unfeature.features.lines import Marks as Learnt
+from unfeature.features.lines import stacked
+from unfeature.features.noise import Flags, doubtful
+from unfeature.features.probes import LEAST, Probe, fit_probe
 from unfeature.features.suggestions import suggest
 from unfeature.features.views import reduced
 from unfeature.generators.loading import load_generator
@@ -55,16 +58,36 @@ def auc(labels: Flags, scores: np.ndarray) -> float:
 def test_looks_where_the_feature_is_seen(space: str) -> None:
     probe = fit_probe(*easy(40, 60, seen_in=space), seed=0)
     latents, images, labels = easy(300, 500, seen_in=space, seed=1)
-    assert probe.space == space
+    assert max(probe.parts, key=lambda part: np.abs(part.weights).max()).space == space
     assert probe.auc > 0.9
     assert auc(labels, probe.score(latents, images)) > 0.9
 
 
-def test_a_tie_goes_to_latents_and_a_space_may_be_named() -> None:
+def test_both_spaces_count_where_both_tell_and_one_may_be_named() -> None:
     latents, images, labels = easy(20, 20, seen_in="pixels", gap=9.0)
     latents[:20, 0] += 9.0
-    assert fit_probe(latents, images, labels, seed=0).space == "latents"
-    assert fit_probe(latents, images, labels, seed=0, spaces=("pixels",)).space == "pixels"
+    assert fit_probe(latents, images, labels, seed=0).spaces == ("latents", "pixels")
+    assert fit_probe(latents, images, labels, seed=0, spaces=("pixels",)).spaces == ("pixels",)
+
+
+def test_a_space_that_tells_the_opposite_gets_no_weight() -> None:
+    """Two spaces' held-out scores, one the other's negative: the first alone counts, as if it were alone."""
+    source = np.random.default_rng(0)
+    labels = np.arange(60) < 30
+    told = source.normal(size=60) + labels
+    marks = Learnt(labels, np.zeros(60, dtype=bool), 0)
+    both, offset = stacked(np.stack([told, -told]), marks)
+    alone, same = stacked(told[None], marks)
+    assert both[1] == 0 and both[0] == pytest.approx(alone[0], rel=1e-3) and offset == pytest.approx(same, abs=1e-3)
+
+
+def test_marks_left_out_are_scored_but_not_learnt_from() -> None:
+    """Swapped marks, a fifth, are left out: the line is that of the right ones; what it says of itself is of all."""
+    latents, images, labels = easy(50, 50)
+    swapped = np.arange(100) % 5 == 0
+    probe = fit_probe(latents, images, labels ^ swapped, seed=0, spaces=("latents",), left_out=swapped)
+    assert auc(labels, probe.held_out) > 0.95
+    assert len(probe.held_out) == 100 and probe.auc < 0.85
 
 
 def test_what_it_says_of_itself() -> None:
@@ -104,7 +127,8 @@ def test_the_same_marks_give_the_same_probe_and_nothing_given_changes() -> None:
     latents, images, labels = easy(20, 50, seen_in="pixels")
     given_parts = latents.clone(), images.clone(), labels.copy()
     first, second = (fit_probe(latents, images, labels, seed=3) for _ in range(2))
-    assert np.array_equal(first.weights, second.weights) and np.array_equal(first.held_out, second.held_out)
+    assert all(np.array_equal(a.weights, b.weights) for a, b in zip(first.parts, second.parts, strict=True))
+    assert np.array_equal(first.held_out, second.held_out)
     assert torch.equal(latents, given_parts[0]) and torch.equal(images, given_parts[1])
     assert np.array_equal(labels, given_parts[2])
 

@@ -88,7 +88,9 @@ class FindOptions(Options):
     )
     guide: str = Field("", description="FILE.py:NAME of a network that guides in place of a probe of the marks.")
     keep: tuple[str, ...] = Field(
-        (), description="NAME=FILE.py:NAME of what must stay as it is while the feature goes; repeat the flag."
+        (),
+        description="What must stay as it is while the feature goes: NAME=FILE.py:NAME, or NAME=FILE of marks (.csv, "
+        ".json) that a probe learns; repeat the flag.",
     )
     samples: int = Field(20_000, ge=100, le=1_000_000, description="Fresh samples that a guide scores, at most.")
     search_steps: int = Field(400, ge=1, le=1_000_000, description="Steps in which the latent search is learnt.")

@@ -114,7 +114,12 @@ class CounterfactualFeature:
         """Who guides, how good it is, and what is kept."""
         begins = f"threshold {self.threshold:.3f}, margin {self.margin:.3f} (standard deviations of the guide's score)."
         keep = self.about["keep"]
-        return [self.guide.told(), begins, *([f"kept as it is: {', '.join(keep)}."] if keep else [])]
+        return [
+            self.guide.told(),
+            *self.about["marks"],
+            begins,
+            *([f"kept as it is: {', '.join(keep)}."] if keep else []),
+        ]
 
     def _follow(self, latents: Tensor) -> None:
         """Go to the device of the latents."""
@@ -206,6 +211,7 @@ class Counterfactual:
             "samples": len(samples.latents),
             "shown": int(flagged.sum()),
             "keep": list(keep.names),
+            "marks": marked.told(),
         }
         numbers = centre, spread, threshold, margin
         return CounterfactualFeature(

@@ -7,16 +7,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from unfeature.artifacts import Feedback
 from unfeature.drawing import batches, drawn
 from unfeature.features.guides import Guide, Helpers, JudgeGuide, ProbeGuide, Progress, check_gradient, unheard
-from unfeature.features.probes import Flags, Values, doubtful, fit_probe
+from unfeature.features.noise import LEAST as NOISE_LEAST
+from unfeature.features.noise import (
+    Flags,
+    NoiseRates,
+    Values,
+    debiased_threshold,
+    doubtful,
+    noise_rates,
+    robust_weights,
+)
+from unfeature.features.probes import Probe, fit_probe
 from unfeature.features.views import PART, Space, reduced, spaces_of
 from unfeature.images import rows_at_once
 from unfeature.options import FindOptions
-from unfeature.protocols import Generator
+from unfeature.protocols import Extractor, Generator
 from unfeature.seeds import stream
 
 PIXELS = 2**26
@@ -45,37 +56,97 @@ class Marked:
     """(n,): the marks."""
     log_odds: Values
     """(n,): of the marked pictures; by a probe that had not seen the mark, where it is one."""
+    rates: NoiseRates | None = None
+    """How many marks are wrong; None from fewer than can tell."""
+    left_out: int = 0
+    """Doubted marks that the probe was not fitted to."""
+    unsure: int = 0
+    """Unsure marks that it was fitted to, as half a mark of each side."""
 
     def threshold(self) -> float:
-        """The log odds that all but MISSED of the pictures with the feature reach: conformal, so without a model.
+        """The log odds that all but MISSED of the pictures with the feature reach.
 
-        The k-th smallest of the n positives' scores, k = MISSED (n + 1): a fresh one is below it with that chance at
-        most (Papadopoulos 2002). Marks that look mis-clicked are left out.
+        Where some marks are wrong, by what is true in spite of them (`noise.debiased_threshold`). Else conformal, so
+        without a model: the k-th smallest of the n positives' scores, k = MISSED (n + 1), and a fresh one is below it
+        with that chance at most (Papadopoulos 2002). Marks that look mis-clicked are left out of those.
         """
-        again = doubtful(self.labels, 1 / (1 + np.exp(-self.log_odds)), most=len(self.labels) // 4)
+        if self.rates is not None and self.rates.significant:
+            return debiased_threshold(self.labels, self.log_odds, self.rates, 1 - MISSED)
+        again = doubtful(self.labels, expit(self.log_odds), most=len(self.labels) // 4)
         kept = self.labels.copy()
         kept[again] = False
         scores = np.sort(self.log_odds[kept])
         return float(scores[max(0, int(MISSED * (len(scores) + 1)) - 1)])
+
+    def told(self) -> list[str]:
+        """How many marks look wrong, where some do; how many were left out, and how many unsure ones counted."""
+        told = []
+        if self.rates is not None and self.rates.significant:
+            value, low, high = self.rates.share
+            out = f"; {self.left_out} doubted marks were left out" if self.left_out else ""
+            told.append(f"about {value:.0%} of the marks look wrong ({low:.0%} to {high:.0%}){out}.")
+        if self.unsure:
+            told.append(f"{self.unsure} unsure marks near the cut count as half a mark of each side.")
+        return told
 
 
 def learn(generator: Generator, feedback: Feedback, options: FindOptions, helpers: Helpers, seed: int) -> Marked:
     """The guide that the options name, or a probe of the marks' pictures. TooFewMarks, BadOption."""
     seeds = np.array([*feedback.positives, *feedback.negatives], dtype=np.int64)
     labels = np.arange(len(seeds)) < len(feedback.positives)
-    latents, images = drawn(generator, seeds)
     if options.guide:
+        _, images = drawn(generator, seeds)
         named = JudgeGuide(helpers.judge(options.guide), options.guide)
         check_gradient(named, images[:2], options.guide)
         with torch.no_grad():
             said = torch.cat([named.log_odds(part) for part in torch.split(images, PART)])
-        return Marked(named, labels, said.double().numpy())
+        log_odds = said.double().numpy()
+        return Marked(named, labels, log_odds, _rates(labels, log_odds))
     network = helpers.extractor(options.extractor)
-    spaces: tuple[Space, ...] = tuple(space for space in spaces_of(network) if space != "latents")
-    small = images if network is not None else reduced(images)
-    probe = fit_probe(latents, small, labels, seed=seed, spaces=spaces, extractor=network)
+    latents, images = drawn(generator, np.array([*seeds, *feedback.unsure], dtype=np.int64))
+    probe, rates, out, unsure = fit_robust(
+        latents, images if network is not None else reduced(images), labels, seed=seed, extractor=network
+    )
     held_out = np.clip(probe.held_out, 1e-9, 1 - 1e-9)
-    return Marked(ProbeGuide(probe, options.extractor), labels, np.log(held_out / (1 - held_out)))
+    guide = ProbeGuide(probe, options.extractor)
+    return Marked(guide, labels, np.log(held_out / (1 - held_out)), rates, out, unsure)
+
+
+def fit_robust(
+    latents: Tensor, images: Tensor, labels: Flags, *, seed: int, extractor: Extractor | None
+) -> tuple[Probe, NoiseRates | None, int, int]:
+    """A probe of pictures (n + m, c, h, w), the last m of unsure marks; the noise rates; how many marks it left out.
+
+    Fitted twice where wrong marks are to be left out, or unsure ones lie near the cut: these alone help, and the first
+    probe tells (docs/explanation/wrong-marks.md). Last comes how many of those count. TooFewMarks, ShapeError.
+    """
+    n = len(labels)
+    spaces: tuple[Space, ...] = tuple(space for space in spaces_of(extractor) if space != "latents")
+    probe = fit_probe(latents[:n], images[:n], labels, seed=seed, spaces=spaces, extractor=extractor)
+    rates = _rates(labels, probe.held_out)
+    out = np.zeros(n, dtype=np.bool_)
+    if rates is not None:
+        doubted = robust_weights(labels, probe.held_out, rates) == 0
+        if all(doubted[labels == side].mean() <= 0.5 for side in (True, False)):  # else too few are left of a side
+            out = doubted
+    near = np.zeros(len(latents), dtype=np.bool_)
+    if len(latents) > n:
+        scores = probe.score(None, images[n:])
+        usual = (float(probe.held_out[labels == side].mean()) for side in (False, True))
+        near[n:] = (scores > next(usual)) & (scores < next(usual))
+    if out.any() or near.any():
+        rows = torch.from_numpy(np.r_[np.arange(n), np.flatnonzero(near)])
+        probe = fit_probe(
+            latents[rows], images[rows], labels, seed=seed, spaces=spaces, extractor=extractor, left_out=out
+        )
+    return probe, rates, int(out.sum()), int(near.sum())
+
+
+def _rates(labels: Flags, scores: Values) -> NoiseRates | None:
+    """None where a side has too few marks to tell."""
+    if min(int(labels.sum()), int((~labels).sum())) < NOISE_LEAST:
+        return None
+    return noise_rates(labels, scores)
 
 
 @dataclass(frozen=True)

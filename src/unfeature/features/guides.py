@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unfeature.errors import BadOption
-from unfeature.features.probes import Probe
+from unfeature.features.probes import NETWORKS, Part, Probe
+from unfeature.features.views import Space
 from unfeature.protocols import AttributeJudge, Extractor, Judge
 
 EPSILON = 1e-6
@@ -80,22 +81,38 @@ class ProbeGuide:
         probe = self.probe
         through = f" through {self.network}" if probe.extractor is not None else ""
         sides = [f"{side.name.removeprefix('probe_')} {side.value:.2f}" for side in (probe.precision, probe.recall)]
-        return f"guided by a probe of {probe.space}{through}: held-out AUC {probe.auc:.3f}, {', '.join(sides)}."
+        spaces = " and ".join(probe.spaces)
+        return f"guided by a probe of {spaces}{through}: held-out AUC {probe.auc:.3f}, {', '.join(sides)}."
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The line, and what it looks at."""
+        """Its parts, and what it says of itself."""
         probe = self.probe
         facts: dict[str, Any] = {
             "guide": "probe",
-            "space": probe.space,
+            "spaces": list(probe.spaces),
             "offset": probe.offset,
             "network": self.network,
         }
         facts |= {"auc": probe.auc, "precision": probe.precision.to_json(), "recall": probe.recall.to_json()}
-        return {
-            "guide.weights": torch.from_numpy(probe.weights),
-            "guide.held_out": torch.from_numpy(probe.held_out),
-        }, facts
+        tensors = {f"guide.{part.space}": torch.from_numpy(part.weights) for part in probe.parts}
+        return tensors | {"guide.held_out": torch.from_numpy(probe.held_out)}, facts
+
+
+@dataclass(frozen=True)
+class ProbeJudge:
+    """A probe in a judge's place, for previews and for what is kept: NEVER for a result."""
+
+    probe: Probe
+    name: str = "a probe of the marks, which judges no result"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it learnt from."""
+        return {"name": self.name}
+
+    def score(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n,) in [0, 1], differentiable; ShapeError for a probe of latents."""
+        return self.probe.log_odds(images).sigmoid()
 
 
 @dataclass(frozen=True)
@@ -124,11 +141,12 @@ def load_guide(tensors: dict[str, Tensor], facts: dict[str, Any], helpers: Helpe
 
     if facts["guide"] == "judge":
         return JudgeGuide(helpers.judge(facts["reference"]), facts["reference"])
-    extractor = helpers.extractor(facts["network"]) if facts["space"] in ("texture", "embedding") else None
+    spaces: list[Space] = facts["spaces"]
+    extractor = helpers.extractor(facts["network"]) if any(space in NETWORKS for space in spaces) else None
     precision, recall = (Score.from_json(facts[name]) for name in ("precision", "recall"))
-    line = np.asarray(tensors["guide.weights"], dtype=np.float64), float(facts["offset"])
+    parts = tuple(Part(space, np.asarray(tensors[f"guide.{space}"], dtype=np.float64)) for space in spaces)
     held_out = np.asarray(tensors["guide.held_out"], dtype=np.float64)
-    probe = Probe(facts["space"], *line, held_out, facts["auc"], precision, recall, extractor)
+    probe = Probe(parts, float(facts["offset"]), held_out, facts["auc"], precision, recall, extractor)
     return ProbeGuide(probe, facts["network"])
 
 

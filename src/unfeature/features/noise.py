@@ -15,11 +15,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unfeature.artifacts import Score
 from unfeature.errors import ShapeError, TooFewMarks
-from unfeature.features.probes import Flags, Indices, Values, doubtful
 from unfeature.intervals import wilson
+
+Values = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Indices = NDArray[np.int64]
 
 SURE = 0.4
 """Of a side: its most extreme held-out pictures, taken to be what they look like. On mnist-vae and mnist-gan 0.2, 0.3,
@@ -57,6 +61,18 @@ class NoiseRates:
     def informative(self) -> float:
         """1 - e+ - e-, at least 1 - MOST: by what random wrong marks shorten the difference of the sides' means."""
         return 1 - self.positives.value - self.negatives.value
+
+    @property
+    def significant(self) -> bool:
+        """Whether some of the marks are wrong beyond what chance makes of right ones."""
+        return (self.positives.low + self.negatives.low) / 2 > SURELY_WRONG
+
+    @property
+    def share(self) -> tuple[float, float, float]:
+        """Of all marks, those that are wrong, and its interval: both sides' by how many marks they have."""
+        sides, n = (self.positives, self.negatives), self.positives.n + self.negatives.n
+        value, low, high = (sum(getattr(side, end) * side.n for side in sides) / n for end in ("value", "low", "high"))
+        return value, low, high
 
 
 def noise_rates(labels: Flags, held_out: Values) -> NoiseRates:
@@ -170,6 +186,24 @@ def debiased_threshold(labels: Flags, held_out: Values, rates: NoiseRates, recal
     return float(cuts[reached[-1]]) if len(reached) else float(cuts[0])
 
 
+def doubtful(labels: Flags, held_out: Values, most: int = 24) -> Indices:
+    """(n,) marks and (n,) held-out scores -> indices of at most so many marks that look mis-clicked, worst first.
+
+    Confident learning (Northcutt, Jiang, Chuang 2021): a mark is doubted where the probe gives its picture at least the
+    score that marks of the other side have on average, and, for its own side, less than half of what that one has.
+    """
+    labels = np.asarray(labels, dtype=np.bool_)
+    if labels.all() or not labels.any():
+        return np.zeros(0, dtype=np.int64)
+    own = np.where(labels, held_out, 1 - held_out)
+    usual = {side: float(own[labels == side].mean()) for side in (True, False)}
+    expected = np.where(labels, usual[True], usual[False])
+    other = np.where(labels, usual[False], usual[True])
+    share = own / np.maximum(expected, 1e-12)
+    doubted = np.flatnonzero((1 - own >= other) & (share < 0.5))
+    return np.asarray(doubted[np.argsort(share[doubted], kind="stable")][:most], dtype=np.int64)
+
+
 def robust_weights(labels: Flags, held_out: Values, rates: NoiseRates) -> Values:
     """(n,) marks, held-out scores in [0, 1] and the rates -> (n,) weights: 0 for doubted marks where some are wrong.
 
@@ -182,7 +216,7 @@ def robust_weights(labels: Flags, held_out: Values, rates: NoiseRates) -> Values
     """
     labels = _checked(labels, held_out)
     weights = np.ones(len(labels))
-    if (rates.positives.low + rates.negatives.low) / 2 > SURELY_WRONG:
+    if rates.significant:
         weights[doubtful(labels, held_out, most=len(labels))] = 0.0
     return weights
 

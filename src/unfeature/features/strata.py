@@ -28,7 +28,7 @@ from torch import Tensor
 from unfeature import paper
 from unfeature.artifacts import Score
 from unfeature.errors import BadOption, ShapeError, TooFewMarks
-from unfeature.features.probes import Flags, Values
+from unfeature.features.noise import Flags, Values
 
 Codes = NDArray[np.int64]
 

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfeature.features.probes import Indices, Values, standard, values_of
+from unfeature.features.lines import standard, values_of
+from unfeature.features.noise import Indices, Values
 
 CANDIDATES = 6
 """Suggestions are spread over this many times as many of the most uncertain pictures."""

@@ -16,6 +16,7 @@ from unfeature.features import FINDERS
 from unfeature.features.guides import Helpers, kept_by_judge, names_kept
 from unfeature.features.strata import confounding
 from unfeature.generators.loading import to_safetensors
+from unfeature.judging import is_marks_file
 from unfeature.options import FindOptions
 from unfeature.plugins import name_code
 from unfeature.protocols import Feature, Finder, Generator
@@ -43,9 +44,10 @@ def find(
             sides = len(feedback.positives), len(feedback.negatives)
             raise NotEnoughFeedback(feedback.feature, *sides, shlex.quote(str(run.folder)))
         _check_guides(run, options)
-        for reference in (options.extractor, options.guide, *(reference for _, reference in options.kept)):
+        references = [reference for _, reference in options.kept]
+        for reference in (options.extractor, options.guide, *references):
             name_code(reference)
-        helpers = the_helpers(run, generator)
+        helpers = the_helpers(run, generator, options.extractor)
         for sentence in _confounded(generator, feedback, options, helpers):
             on_note(sentence)
         finder: Finder = resolve("finder", FINDERS, options.finder)(options, helpers, about.seed, on_batch)
@@ -61,7 +63,14 @@ def _check_guides(run: Run, options: FindOptions) -> None:
     judge = run.read_as("request.json", Request).judge
     for entry, (name, reference) in zip(options.keep, options.kept, strict=True):
         if not (name and reference):
-            raise BadOption(f'keep is "{entry}"; expected NAME=FILE.py:NAME, such as  --keep male=judges.py:male')
+            raise BadOption(
+                f'keep is "{entry}"; expected NAME=FILE.py:NAME or NAME=MARKS.csv, such as  --keep male=judges.py:male'
+            )
+    if is_marks_file(options.guide):
+        raise BadOption(
+            f'guide is "{options.guide}", a file of marks; expected FILE.py:NAME. Without --guide the marks of the run '
+            "guide: put them there with  unfeature mark"
+        )
     guides = {"--guide": options.guide} | {f"--keep {name}={reference}": reference for name, reference in options.kept}
     for flag, reference in guides.items():
         if reference and reference == judge:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from unfeature.artifacts import Artifact, Feedback, Gallery, GeneratorSpec, Preview, content_id
-from unfeature.errors import MissingStep, ShapeError, WrongGenerator
+from unfeature.drawing import drawn
+from unfeature.errors import MissingStep, ShapeError, TooFewMarks, WrongGenerator
 from unfeature.features import load_feature
-from unfeature.features.guides import Helpers
+from unfeature.features.fresh import fit_robust
+from unfeature.features.guides import Helpers, ProbeJudge
+from unfeature.features.probes import LEAST
+from unfeature.features.views import reduced
 from unfeature.generators.filling import fill
 from unfeature.generators.loading import load_generator
-from unfeature.judging import load_extractor, load_guide, load_judge
+from unfeature.judging import is_marks_file, load_extractor, load_guide, load_judge, marks_from_file
 from unfeature.plugins import name_code, require_named
 from unfeature.protocols import Extractor, Feature, Generator, Judge
 from unfeature.store import Run, TrainingState
@@ -106,18 +113,43 @@ def the_extractor(reference: str, generator: Generator) -> Extractor:
     return extractor
 
 
-def the_helpers(run: Run, generator: Generator) -> Helpers:
-    """Networks and judges that a feature is found with and saved by name. UntrustedCode for names nobody gave here."""
+def the_helpers(run: Run, generator: Generator, network: str = "") -> Helpers:
+    """Networks and judges that a feature is found with and saved by name. UntrustedCode for names nobody gave here.
+
+    What a file of marks says is learnt by a probe of pictures, through the network where one is named.
+    """
 
     def extractor(reference: str) -> Extractor | None:
         require_named(reference, str(run.path("feature.safetensors")))
         return the_extractor(reference, generator) if reference else None
 
+    @cache
     def judge(reference: str) -> Judge:
         require_named(reference, str(run.path("feature.safetensors")))
+        if is_marks_file(reference):
+            return _learnt(Path(reference), run, generator, extractor(network))
         return load_guide(reference)
 
     return Helpers(extractor, judge)
+
+
+def _learnt(path: Path, run: Run, generator: Generator, network: Extractor | None) -> ProbeJudge:
+    """A probe of the marks in a file, whatever gallery of this generator they are of. BadFile, WrongGenerator."""
+    feedback = marks_from_file(path, the_gallery(run, generator), "")
+    if feedback.generator != generator.spec.id:
+        raise WrongGenerator(f"file of marks {path}", feedback.generator, generator.spec.id)
+    seeds = np.array([*feedback.positives, *feedback.negatives], dtype=np.int64)
+    labels = np.arange(len(seeds)) < len(feedback.positives)
+    sides = int(labels.sum()), int((~labels).sum())
+    if min(sides) < LEAST:
+        raise TooFewMarks(
+            f"{path} marks {sides[0]} pictures as showing it and {sides[1]} as not; what is kept needs at least "
+            f"{LEAST} of each. Mark more."
+        )
+    latents, images = drawn(generator, seeds)
+    seed = run.read_as("run.json", About).seed
+    small = images if network is not None else reduced(images)
+    return ProbeJudge(fit_robust(latents, small, labels, seed=seed, extractor=network)[0], f"a probe of {path}")
 
 
 def the_feature(run: Run, generator: Generator) -> tuple[Feature, dict[str, Any]]:

@@ -5,7 +5,6 @@ Reads the run folder and holds no lock: nothing here writes. What is costly is k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,10 @@ from unfeature.drawing import batches, drawn
 from unfeature.errors import MissingStep, NotEnoughFeedback
 from unfeature.features import FINDERS
 from unfeature.features.advice import advise
+from unfeature.features.guides import ProbeJudge
 from unfeature.features.linear import LinearFeature
-from unfeature.features.probes import Probe, doubtful, fit_probe
+from unfeature.features.noise import doubtful
+from unfeature.features.probes import Probe, fit_probe
 from unfeature.features.suggestions import suggest
 from unfeature.features.views import SPACES, Space, reduced
 from unfeature.generators.filling import fill
@@ -230,7 +231,7 @@ class Viewer:
 
     def _guide(self) -> Judge:
         """A probe of pixels: one of latents would only see how far they were moved."""
-        return _Guide(self._probe(("pixels",))[0])
+        return ProbeJudge(self._probe(("pixels",))[0])
 
     def _judge(self) -> Judge | None:
         return self._keep(  # type: ignore[no-any-return]
@@ -262,22 +263,6 @@ class Viewer:
         seeds = [*self._feedback().positives, *self._gallery(0, 4 * COLUMNS).tolist()]
         first = tuple(dict.fromkeys(seeds))[: 2 * COLUMNS]
         return self._keep("shown", first, lambda: drawn(self.generator, np.array(first, dtype=np.int64)))  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True)
-class _Guide:
-    """A probe in a judge's place, for previews alone."""
-
-    probe: Probe
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """That it is none."""
-        return {"name": "a probe of the marks, which judges no result"}
-
-    def score(self, images: Tensor) -> Tensor:
-        """(n, c, h, w) in [0, 1] -> (n,) in [0, 1]."""
-        return torch.from_numpy(self.probe.score(images, images)).float()
 
 
 def _point(preview: dict[str, Any]) -> dict[str, Any]:
