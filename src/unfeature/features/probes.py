@@ -15,7 +15,8 @@ from torch import Tensor
 
 from unfeature.artifacts import Score
 from unfeature.errors import ShapeError, TooFewMarks
-from unfeature.features.lines import Flags, Marks, Values, auc, best_line, stacked, values_of
+from unfeature.features.lines import Marks, auc, best_line, stacked, values_of
+from unfeature.features.noise import Flags, Values
 from unfeature.features.views import Space, rows_of, spaces_of
 from unfeature.protocols import Extractor
 

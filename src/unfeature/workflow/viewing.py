@@ -87,7 +87,7 @@ class Viewer:
         told = f"of pictures it takes for ones that show it, {told}" if told else "it is sure of no picture yet"
         return {
             "sentence": f"Learnt from your marks and tried on marks it was not given: {told}.",
-            "space": probe.space,
+            "spaces": list(probe.spaces),
             "auc": probe.auc,
             "precision": precision.to_json() if precision.n else None,
             "recall": probe.recall.value,
