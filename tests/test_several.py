@@ -226,3 +226,18 @@ def test_an_earlier_feature_comes_back(sequence: SimpleNamespace, tmp_path: Path
         workflow.revert(sequence.after, sequence.first, to)
     with pytest.raises(BadOption, match="does not go on after"):
         workflow.revert(sequence.beside, sequence.first, tmp_path / "other.safetensors")
+
+
+def test_the_last_feature_goes_back_exactly(sequence: SimpleNamespace, tmp_path: Path) -> None:
+    diff, back = tmp_path / "bright.diff", tmp_path / "back.safetensors"
+    workflow.export(sequence.after, diff, "diff")
+    workflow.apply(diff, sequence.after / "unlearned.safetensors", back, revert=True)
+    found, wanted = (load_generator(str(path)) for path in (back, sequence.first / "unlearned.safetensors"))
+    assert found.spec.weights == wanted.spec.weights
+
+
+def test_the_card_tells_of_every_feature(sequence: SimpleNamespace, tmp_path: Path) -> None:
+    workflow.evaluate(sequence.beside, EvaluateOptions(count=100))
+    card = workflow.export(sequence.beside, tmp_path / "both.safetensors").card.read_text()
+    assert '"bright and slanted strokes" was removed' in card
+    assert "| unlearned; slanted strokes |" in card
