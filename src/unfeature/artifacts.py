@@ -36,6 +36,10 @@ class Artifact:
         return content_id(self.to_json())
 
 
+OTHER = "target_ratio: "
+"""What the score of another feature begins with, before the feature's name."""
+
+
 @dataclass(frozen=True)
 class GeneratorSpec(Artifact):
     """What a generator is, whatever its family."""

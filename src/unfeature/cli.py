@@ -27,13 +27,15 @@ COMMANDS = {
     "trust": "Allow a Python file that somebody else's run folder names; read it first, it runs with your rights.\n\n"
     "Example:  unfeature trust their_generator.py",
     "sample": "Start a run: draw pictures of a generator to mark.\n\n"
-    "Example:  unfeature sample runs/thick --generator mnist-vae --count 6000",
+    "Example:  unfeature sample runs/thick --generator mnist-vae --count 6000\n"
+    "Example:  unfeature sample runs/slant --after runs/thick (its unlearned generator)",
     "mark": "Name the feature and take marks: by a measurement, a function of images, a file, a CLIP-like model.\n\n"
     "Example:  unfeature mark runs/thick thickness --by thickness --per-side 500\n"
     "Example:  unfeature mark runs/faces glasses --by marks.csv --judge my_judge.py:shows_glasses\n"
     "Example:  unfeature mark runs/faces hats --by clip --clip-model models/clip --prompt hat --judge my_judge.py:hats",
     "find": "Find the feature the marks show: a direction and a threshold in latent space.\n\n"
-    "Example:  unfeature find runs/thick --margin 0.25 (latent units)",
+    "Example:  unfeature find runs/thick --margin 0.25 (latent units)\n"
+    "Example:  unfeature find runs/thick --also runs/slant --stand-in nearest",
     "preview": "Show in seconds, without training, what the copy would learn from.\n\n"
     "Example:  unfeature preview runs/thick --margins 0 --margins 0.25 --margins 0.5 (latent units)",
     "unlearn": "Train a copy of the generator that no longer makes the feature; goes on where it was stopped.\n\n"
@@ -46,6 +48,9 @@ COMMANDS = {
     "Example:  unfeature export runs/thick --to unlearned.onnx --format onnx",
     "apply": "Put a diff that `export --format diff` wrote into a checkpoint, or take it out again.\n\n"
     "Example:  unfeature apply thick.diff original.pth --to unlearned.pth",
+    "revert": "Bring back one of the features that were unlearned one after the other, about as it was: what an "
+    "earlier run changed in the weights is subtracted. The last one goes back exactly, with `apply --revert`.\n\n"
+    "Example:  unfeature revert runs/slant --of runs/thick --to only_slant_gone.safetensors",
     "assets": "Check the files of others that benchmarks run against, or fetch missing ones: only then is a connection "
     "opened, and only with --yes.\n\n"
     "Example:  unfeature assets check\n"

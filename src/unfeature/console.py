@@ -178,17 +178,19 @@ def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
 
 def evaluation(result: Evaluation) -> None:
     """The main figures of the four rows."""
+    from unfeature.artifacts import OTHER
     from unfeature.reports.words import judged_flips
 
     table = Table(title=f"{result.feature}: {result.n:,} fresh samples a row; 95 % intervals", title_justify="left")
     distance = next(name for name in result.row("original").scores if name.startswith("fd") and "_to_all" not in name)
-    shown = [name for name in ("target_ratio", distance, judged_flips(result, "untouched"), "drift_untouched") if name]
+    ratios = ["target_ratio", *(name for name in result.row("original").scores if name.startswith(OTHER))]
+    shown = [*ratios, *(name for name in (distance, judged_flips(result, "untouched"), "drift_untouched") if name)]
     for column in ("row", *shown):
         table.add_column(column, justify="left" if column == "row" else "right")
     for row in result.rows:
-        cells = [row.scores.get(name) for name in shown]
-        ratio, *others = cells
-        table.add_row(row.name, percent(ratio), *("-" if score is None else f"{score.value:.4f}" for score in others))
+        rest = [row.scores.get(name) for name in shown[len(ratios) :]]
+        told = ["-" if score is None else f"{score.value:.4f}" for score in rest]
+        table.add_row(row.name, *(percent(row.scores.get(name)) for name in ratios), *told)
     _out.print(table)
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unfeature.artifacts import Distribution, Row, Score
+from unfeature.artifacts import OTHER, Distribution, Row, Score
 from unfeature.drawing import BATCH, batches
 from unfeature.errors import BadOption
 from unfeature.intervals import mcnemar
@@ -72,8 +72,12 @@ class Seen:
 class Rows:
     """Metrics and measured values of every row, filled batch by batch."""
 
-    def __init__(self, reference: Reference, instant: bool = False) -> None:
+    def __init__(self, reference: Reference, others: Mapping[str, Judge] | None = None, instant: bool = False) -> None:
         made = [row for row in ABOUT if instant or row != "instant"]
+        self.others = dict(others or {})
+        """Feature -> judge of other features that the run answers for."""
+        self.shown = {row: dict.fromkeys(self.others, 0) for row in made}
+        self.seen = dict.fromkeys(made, 0)
         self.metrics: dict[str, list[Metric]] = {
             row: [resolve("metric", METRICS, name)(reference) for name in METRICS] for row in made
         }
@@ -85,6 +89,9 @@ class Rows:
         for metric in self.metrics[row]:
             if before is not None or not metric.paired:
                 metric.update(batch)
+        for feature, judge in self.others.items():
+            self.shown[row][feature] += int((judge.score(after.look.images) >= 0.5).sum())
+        self.seen[row] += len(after.look.shows)
         if after.values is not None:
             self.values[row].append(after.values)
 
@@ -96,6 +103,8 @@ class Rows:
             scores = [s for metric in metrics if name != "filter" or not metric.paired for s in metric.compute()]
             if declares_rates(judge.about):
                 scores += [corrected(s, judge.about) for s in scores if s.name == "target_ratio"]
+            shown = self.shown[name].items()
+            scores += [Score.share(OTHER + k, hits, self.seen[name], higher_is_better=False) for k, hits in shown]
             shape: Distribution | None = None
             if self.values[name] and isinstance(judge, CutJudge):
                 values = torch.cat(self.values[name])

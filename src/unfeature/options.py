@@ -92,6 +92,17 @@ class FindOptions(Options):
         description="What must stay as it is while the feature goes: NAME=FILE.py:NAME, or NAME=FILE of marks (.csv, "
         ".json) that a probe learns; repeat the flag.",
     )
+    stand_in: Literal["boundary", "nearest", "example"] = Field(
+        "boundary",
+        description="What an erased latent becomes: just without the feature, the nearest of fresh latents without it, "
+        "or what lies towards a marked example without it.",
+    )
+    example: tuple[int, ...] = Field(
+        (), description="With `--stand-in example`: seed of a picture marked as without it; by default the nearest."
+    )
+    also: tuple[str, ...] = Field(
+        (), description="Run folder of the same generator whose feature goes in the same run; repeat the flag."
+    )
     samples: int = Field(20_000, ge=100, le=1_000_000, description="Fresh samples that a guide scores, at most.")
     search_steps: int = Field(400, ge=1, le=1_000_000, description="Steps in which the latent search is learnt.")
 

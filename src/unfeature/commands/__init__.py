@@ -1,7 +1,7 @@
 """The commands: parse, call a verb of `unfeature.workflow`, print. No arithmetic; torch only inside a command."""
 
 from unfeature.commands.assets import assets_
-from unfeature.commands.exports import apply_, export_
+from unfeature.commands.exports import apply_, export_, revert_
 from unfeature.commands.job import (
     demo_,
     evaluate_,
@@ -30,6 +30,7 @@ __all__ = [
     "open_",
     "preview_",
     "report_",
+    "revert_",
     "run_",
     "sample_",
     "trust_",

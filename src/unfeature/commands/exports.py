@@ -49,3 +49,23 @@ def apply_(
     console.say(f"wrote {to}")
     back, files = "" if revert else " --revert", f"{shlex.quote(str(diff))} {shlex.quote(str(to))}"
     console.then("And back:", f"unfeature apply {files} --to OTHER{back}")
+
+
+def revert_(
+    run: Annotated[Path, Parameter(help="The last run of a sequence, e.g. runs/slant.")],
+    /,
+    *,
+    of: Annotated[Path, Parameter(help="The earlier run whose feature comes back, e.g. runs/thick.")],
+    to: Annotated[Path, Parameter(help="Checkpoint to write.")],
+) -> None:
+    """About as it was."""
+    from unfeature import workflow
+
+    with console.working(f"writing {to}"):
+        made = workflow.revert(run, of, to)
+    console.say(f"wrote {to}")
+    console.say("This is approximate: what the earlier run changed in the weights was subtracted from the last one's.")
+    for told in made.ratios:
+        shares = f"{console.percent(told.before)} at first, {console.percent(told.both)} with both unlearned"
+        console.say(f"{told.feature}: {shares}, {console.percent(told.reverted)} now (n = {told.reverted.n:,})")
+    console.then("Look at its pictures:", f"unfeature check {shlex.quote(str(to))}")

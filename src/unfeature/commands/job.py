@@ -71,21 +71,28 @@ def sample_(
     run: RunFolder,
     /,
     *,
-    generator: Annotated[str, Parameter(help="Shipped name, checkpoint file or FILE.py:FUNCTION.")] = "mnist-vae",
+    generator: Annotated[
+        str, Parameter(help="Shipped name, checkpoint file or FILE.py:FUNCTION; mnist-vae where nothing is named.")
+    ] = "",
     weights: Annotated[
         str | None, Parameter(help="Checkpoint file put in place of the generator's own weights.")
     ] = None,
     argument: Arguments = (),
+    after: Annotated[
+        Path | None, Parameter(help="Finished run, whose unlearned generator is to unlearn another feature.")
+    ] = None,
     options: Annotated[SampleOptions, Flat] = SampleOptions(),  # noqa: B008 - frozen
 ) -> None:
     """Draw the gallery."""
     from unfeature import workflow
 
     notes: list[str] = []
-    with console.working(f"drawing {options.count:,} pictures of {generator}"):
-        gallery = workflow.sample(run, generator, options, weights, named_values(argument), notes.append)
+    named = generator or ("" if after else "mnist-vae")
+    given = named, options, weights, named_values(argument), notes.append, after or ""
+    with console.working(f"drawing {options.count:,} pictures of {named or after}"):
+        gallery = workflow.sample(run, *given)
     for note in notes:
-        console.say(f"{generator}: {note}")
+        console.say(f"{named or after}: {note}")
     console.wrote(run, "gallery.png", "gallery.csv", "gallery.json")
     console.say(f"{len(gallery.seeds):,} pictures of {gallery.generator}.")
     console.then("Mark those that show the feature:", f"unfeature mark {_quoted(run)} thickness --by thickness")

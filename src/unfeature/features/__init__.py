@@ -22,6 +22,8 @@ FINDERS: dict[str, str] = {
 FEATURES: dict[str, str] = {
     "linear": "unfeature.features.linear:LinearFeature",
     "counterfactual": "unfeature.features.counterfactual:CounterfactualFeature",
+    "stand-in": "unfeature.features.stand_ins:StandIn",
+    "several": "unfeature.features.several:Several",
 }
 """Kind -> Feature class, whose `from_state` makes a saved one again."""
 

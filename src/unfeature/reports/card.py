@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unfeature.artifacts import Evaluation
+from unfeature.artifacts import OTHER, Evaluation
 from unfeature.reports.markdown import code, listed, plain
 from unfeature.reports.verdicts import verdict
 from unfeature.reports.words import percent, percent_range
@@ -57,10 +57,10 @@ def _result(card: Card) -> str:
 def _evaluation(evaluation: Evaluation) -> str:
     lines = ["| pictures made by | show the feature (95 % interval) | n |", "| --- | ---: | ---: |"]
     for row in evaluation.rows:
-        score = row.scores.get("target_ratio")
-        if score is not None:
+        for name in [name for name in row.scores if name == "target_ratio" or name.startswith(OTHER)]:
+            score, which = row.scores[name], f"{row.name}; {name.removeprefix(OTHER)}" if ":" in name else row.name
             lines.append(
-                f"| {plain(row.name)} | {percent(score.value)} ({percent_range(score.low, score.high)}) | {score.n:,} |"
+                f"| {plain(which)} | {percent(score.value)} ({percent_range(score.low, score.high)}) | {score.n:,} |"
             )
     judge, extractor = evaluation.judge, evaluation.extractor
     told = f"Judged by {code(str(judge.get('name', '')))}; marks: {plain(str(judge.get('guided_by', '')))}."

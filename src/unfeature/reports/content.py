@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unfeature.artifacts import Evaluation, Preview, Score, StepRecord
+from unfeature.artifacts import OTHER, Evaluation, Preview, Score, StepRecord
 from unfeature.reports.tables import FullTable, MainTable, StrengthTable, full_table, main_table, strength_table
 from unfeature.reports.verdicts import DRIFT_KEPT, FLIPS_KEPT, Verdict, verdict
 from unfeature.reports.words import class_word, count, first, judged_flips, number, percent, percent_range
@@ -92,6 +92,10 @@ def _tiles(evaluation: Evaluation) -> Iterator[Tile]:
     if before is not None and after is not None:
         wanted = f"before → after; wanted {percent(evaluation.wanted_ratio)}"
         yield Tile("Pictures that show it", f"{percent(before.value)} → {percent(after.value)}", wanted)
+    for name, told in evaluation.options.get("others", {}).items():
+        then, now = original[OTHER + name], unlearned[OTHER + name]
+        note = f"before → after; unlearned {told['unlearned']}, as in {told['run']}"
+        yield Tile(f"Pictures that show {name}", f"{percent(then.value)} → {percent(now.value)}", note)
     yield from _damage(evaluation)
     coverage = first(unlearned, "coverage")
     rows = {row.name: row for row in evaluation.rows}

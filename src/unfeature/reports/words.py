@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from unfeature.artifacts import OTHER as OTHER_FEATURE
 from unfeature.artifacts import Evaluation, Score
 
 _SIZED = re.compile(r"\A(?P<family>[a-z]+)\d+k?_(?P<rest>.*)\Z", re.DOTALL)
@@ -44,6 +45,10 @@ MEASURES: Mapping[str, Measure] = {
     ),
     "target_ratio_corrected": Measure(
         "The same, corrected for the judge's own errors", SHOWS, "Rogan-Gladen estimate", True, False
+    ),
+    "target_ratio_other": Measure(
+        "Pictures that show another feature", SHOWS, "share of fresh pictures in which its own judge finds it", True,
+        False,
     ),
     "fd": Measure("Distance to feature-free pictures", DISTANCE, f"Fréchet distance to {_FREE}", False, False),
     "fd_to_all": Measure("Distance to all pictures", DISTANCE, f"Fréchet distance to {_ALL}", False, None),
@@ -132,7 +137,11 @@ def family(name: str) -> str:
     ('fd_to_all', 'coverage', 'flips_had', 'new_score')
     >>> family("perceptual_squeezenet10-128px_never_had")
     'perceptual_never_had'
+    >>> family("target_ratio: slanted strokes")
+    'target_ratio_other'
     """
+    if name.startswith(OTHER_FEATURE):
+        return "target_ratio_other"
     pair = _PAIR.match(name)
     if pair is not None:
         return f"perceptual_{pair['group']}"
@@ -184,7 +193,8 @@ def measure(name: str, score: Score, noun: str) -> Measure:
     known = MEASURES.get(family(name))
     if known is None:
         return Measure(name, OTHER, score.note, False, score.higher_is_better)
-    title = known.title.replace("{class}", noun)
+    other = name.removeprefix(OTHER_FEATURE) if name.startswith(OTHER_FEATURE) else ""
+    title = f"Pictures that show {other}" if other else known.title.replace("{class}", noun)
     better = known.higher_is_better if score.higher_is_better is None else score.higher_is_better
     return Measure(title, known.group, known.meaning, known.percent, better)
 

@@ -8,6 +8,7 @@ from unfeature.workflow.exporting import apply, export
 from unfeature.workflow.finding import find
 from unfeature.workflow.marking import fix_cut, mark, request, sample, versions
 from unfeature.workflow.proving import evaluate, report
+from unfeature.workflow.reverting import revert
 from unfeature.workflow.studying import study_feedback, study_outcome, study_unlearn
 from unfeature.workflow.training import preview, unlearn, wanted_ratio
 from unfeature.workflow.whole import read_options, run
@@ -24,6 +25,7 @@ __all__ = [
     "read_options",
     "report",
     "request",
+    "revert",
     "run",
     "sample",
     "study_feedback",

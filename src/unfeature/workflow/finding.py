@@ -14,6 +14,7 @@ from unfeature.drawing import batches
 from unfeature.errors import BadOption, NotEnoughFeedback
 from unfeature.features import FINDERS
 from unfeature.features.guides import Helpers, kept_by_judge, names_kept
+from unfeature.features.stand_ins import check_examples, stood_in
 from unfeature.features.strata import confounding
 from unfeature.generators.loading import to_safetensors
 from unfeature.judging import is_marks_file
@@ -22,7 +23,8 @@ from unfeature.plugins import name_code
 from unfeature.protocols import Feature, Finder, Generator
 from unfeature.store import Run
 from unfeature.tables import resolve
-from unfeature.workflow.inputs import Request, the_gallery, the_generator, the_helpers
+from unfeature.workflow.inputs import Other, Request, the_gallery, the_generator, the_helpers
+from unfeature.workflow.others import joined_with, together
 
 
 def find(
@@ -31,7 +33,7 @@ def find(
     on_batch: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> Feature:
-    """Find the feature the marks show. Writes feature.safetensors.
+    """Find the feature the marks show, joined with those of the runs in `also`. Writes feature.safetensors.
 
     `on_note` is told where the marks go together with what should be kept.
     """
@@ -43,7 +45,9 @@ def find(
         if not feedback.positives or not feedback.negatives:
             sides = len(feedback.positives), len(feedback.negatives)
             raise NotEnoughFeedback(feedback.feature, *sides, shlex.quote(str(run.folder)))
-        _check_guides(run, options)
+        check_examples(options, feedback)
+        others = together(run.folder, options.also, generator)
+        _check_guides(run, options, [*about.after, *(other for _, tellers in others for other in tellers)])
         references = [reference for _, reference in options.kept]
         for reference in (options.extractor, options.guide, *references):
             name_code(reference)
@@ -52,15 +56,17 @@ def find(
             on_note(sentence)
         finder: Finder = resolve("finder", FINDERS, options.finder)(options, helpers, about.seed, on_batch)
         feature = finder.find(generator, the_gallery(run, generator), feedback)
+        feature = stood_in(feature, options, generator, feedback, about.seed)
+        feature, also = joined_with(feature, others)
         tensors, facts = feature.state()
-        facts |= {"feedback": feedback.id, "options": options.model_dump()}
+        facts |= {"feedback": feedback.id, "options": options.model_dump()} | ({"also": also} if also else {})
         run.write("feature.safetensors", to_safetensors(tensors, facts))
     return feature
 
 
-def _check_guides(run: Run, options: FindOptions) -> None:
-    """BadOption where the judge of this run is asked to guide too, or a keep has no name."""
-    judge = run.read_as("request.json", Request).judge
+def _check_guides(run: Run, options: FindOptions, others: list[Other]) -> None:
+    """BadOption where a judge of this run is asked to guide too, or guided another's feature, or a keep has no name."""
+    judges = {run.read_as("request.json", Request).judge, *(other.request.judge for other in others)} - {""}
     for entry, (name, reference) in zip(options.keep, options.kept, strict=True):
         if not (name and reference):
             raise BadOption(
@@ -72,11 +78,15 @@ def _check_guides(run: Run, options: FindOptions) -> None:
             "guide: put them there with  unfeature mark"
         )
     guides = {"--guide": options.guide} | {f"--keep {name}={reference}": reference for name, reference in options.kept}
+    for other in (other for other in others if not other.result):
+        found = FindOptions.model_construct(**other.find)
+        references = (found.guide, *(reference for _, reference in found.kept))
+        guides |= {f"the feature of {other.run} ({reference})": reference for reference in references}
     for flag, reference in guides.items():
-        if reference and reference == judge:
+        if reference in judges:
             raise BadOption(
-                f'{flag} names "{judge}", which judges this run; expected another, since whatever guides is never what '
-                "judges. Name a network that was trained apart from it."
+                f'{flag} names "{reference}", which judges this run; expected another, since whatever guides is never '
+                "what judges. Name a network that was trained apart from it."
             )
 
 

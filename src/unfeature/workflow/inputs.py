@@ -39,6 +39,8 @@ class About(Artifact):
     versions: dict[str, str]
     arguments: dict[str, Any] = field(default_factory=dict)
     """Of the generator, over those its file says; runs of earlier versions have none."""
+    after: tuple[Other, ...] = ()
+    """What was unlearned from the generator before, the first run first."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,20 @@ class Request(Artifact):
     share: float
     per_side: int
     wanted_ratio: float
+
+
+@dataclass(frozen=True)
+class Other(Artifact):
+    """A feature of another run that this run answers for too: unlearned with its own, or before it."""
+
+    run: str
+    """The folder, as it was named."""
+    request: Request
+    """With the cut fixed on the generator that the other run began with."""
+    find: dict[str, Any]
+    """Options that its feature was found with."""
+    result: str = ""
+    """Id of the generator that the other run made; empty where the features go together."""
 
 
 @dataclass(frozen=True)

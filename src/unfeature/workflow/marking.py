@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import drawn
-from unfeature.errors import BadFile, UnknownName, WrongGenerator
+from unfeature.errors import BadFile, BadOption, UnknownName, WrongGenerator
 from unfeature.generators.loading import load_generator
 from unfeature.images import grid, png, rows_at_once, to_pixels
 from unfeature.judging import (
@@ -35,7 +35,8 @@ from unfeature.plugins import is_file_reference, name_code
 from unfeature.protocols import Judge
 from unfeature.seeds import stream
 from unfeature.store import Run
-from unfeature.workflow.inputs import About, Request, the_gallery, the_generator
+from unfeature.workflow import others
+from unfeature.workflow.inputs import About, Other, Request, the_gallery, the_generator
 
 SHEET, SHEET_PIXELS = 400, 2**22
 """Pictures on the gallery's contact sheet; fewer of large ones."""
@@ -50,19 +51,28 @@ def versions() -> dict[str, str]:
 
 def sample(
     folder: str | Path,
-    generator: str,
+    generator: str = "",
     options: SampleOptions | None = None,
     weights: str | None = None,
     arguments: Mapping[str, Any] | None = None,
     on_note: Callable[[str], None] = lambda note: None,
+    after: str | Path = "",
 ) -> Gallery:
     """Start a run: draw the gallery of a generator; `generator`, `weights`, `arguments` as in `load_generator`.
 
+    `after`: a finished run, whose unlearned generator is taken in place of these; what it unlearned stays on record.
     `on_note` is told what was found and assumed in its file. Writes run.json, gallery.json, gallery.png (the first
     pictures) and gallery.csv (a form for marks made elsewhere).
     """
     options = options or SampleOptions()
-    run = Run(Path(folder))
+    run, gone = Run(Path(folder)), tuple[Other, ...]()
+    if bool(after) == bool(generator) or (after and (weights or arguments)):
+        raise BadOption(
+            "sample needs a generator or a run to go on after, with its generator as it is; expected one of them. Give "
+            "--generator, --weights and --argument, or --after RUN alone."
+        )
+    if after:
+        generator, weights, arguments, gone = others.after(after)
     name_code(generator)
     source = load_generator(generator, weights, arguments)
     for note in getattr(source, "notes", ()):
@@ -74,7 +84,7 @@ def sample(
     sheet = png(grid(to_pixels(images), columns=20), zoom=enlarge(images.shape[-1]))
     with run.held(new=True):
         drawn_with = options.seed, options.model_dump(), versions(), dict(arguments or {})
-        about = About(generator, weights, source.spec, *drawn_with)
+        about = About(generator, weights, source.spec, *drawn_with, gone)
         run.write_json("run.json", about.to_json())
         run.write_json("gallery.json", gallery.to_json())
         run.write("gallery.png", sheet)

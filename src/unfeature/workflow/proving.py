@@ -17,11 +17,12 @@ from unfeature.images import rows_at_once, to_pixels
 from unfeature.judging import CLIP
 from unfeature.marks import SOURCE
 from unfeature.options import EvaluateOptions, UnlearnOptions
-from unfeature.protocols import Extractor, Generator
+from unfeature.protocols import Extractor, Generator, Judge
 from unfeature.seeds import stream
 from unfeature.store import Run, TrainingState
 from unfeature.unlearners.instant import InstantEdit
 from unfeature.workflow.inputs import (
+    Other,
     Request,
     the_extractor,
     the_feature,
@@ -31,6 +32,7 @@ from unfeature.workflow.inputs import (
     the_unlearned,
 )
 from unfeature.workflow.marking import versions
+from unfeature.workflow.others import the_others
 
 if TYPE_CHECKING:
     from unfeature.reports import Pictures
@@ -72,7 +74,9 @@ def evaluate(
         copies = {"unlearned": student}
         if options.instant:
             copies["instant"] = InstantEdit(UnlearnOptions(), seed=about.seed).unlearn(generator, feature)
-        rows = evidence.Rows(evaluator.reference(generator), options.instant)
+        others = the_others(run, generator, about, facts)
+        judges = {name: judge for name, (_, judge) in others.items()}
+        rows = evidence.Rows(evaluator.reference(generator), judges, options.instant)
         evaluator.rejection_filter(generator, rows)
         collateral = evaluator.paired(generator, copies, feature, rows)
         table = rows.finish(judge)
@@ -94,6 +98,7 @@ def evaluate(
                 "evaluate": options.model_dump(),
                 "mark": request.to_json(),
                 "sample": about.sample,
+                **({"others": {name: _told(*other) for name, other in others.items()}} if others else {}),
             },
             versions=versions(),
         )
@@ -107,10 +112,15 @@ def _about(extractor: Extractor) -> dict[str, str]:
     return about | {"class_word": extractor.class_word} if hasattr(extractor, "class_word") else about
 
 
+def _told(other: Other, judge: Judge) -> dict[str, str]:
+    """Of another feature: in which run it was found, when it went, and who decides."""
+    return {"run": other.run, "unlearned": "before" if other.result else "together", "judge": judge.about["name"]}
+
+
 def _guided(facts: dict[str, Any], extractor: str) -> dict[str, str]:
     """A warning where the network that counts flips helped to find the feature."""
-    found = facts["options"]
-    if found["finder"] != "counterfactual" or found["extractor"] != extractor:
+    found = [facts["options"], *(other["find"] for other in facts.get("also", []))]
+    if not any(how["finder"] == "counterfactual" and how["extractor"] == extractor for how in found):
         return {}
     return {"note": "it guided the search too, so its flips are too few: measure with another, --extractor"}
 
