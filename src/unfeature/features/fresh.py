@@ -18,7 +18,6 @@ from unfeature.features.noise import (
     Flags,
     NoiseRates,
     Values,
-    debiased_threshold,
     doubtful,
     noise_rates,
     robust_weights,
@@ -66,13 +65,12 @@ class Marked:
     def threshold(self) -> float:
         """The log odds that all but MISSED of the pictures with the feature reach.
 
-        Where some marks are wrong, by what is true in spite of them (`noise.debiased_threshold`). Else conformal, so
-        without a model: the k-th smallest of the n positives' scores, k = MISSED (n + 1), and a fresh one is below it
-        with that chance at most (Papadopoulos 2002). Marks that look mis-clicked are left out of those.
+        Conformal, so without a model: the k-th smallest of the n positives' scores, k = MISSED (n + 1), and a fresh one
+        is below it with that chance at most (Papadopoulos 2002). Marks that look mis-clicked are left out: at most a
+        quarter, or all of them where the rates say that some are wrong.
         """
-        if self.rates is not None and self.rates.significant:
-            return debiased_threshold(self.labels, self.log_odds, self.rates, 1 - MISSED)
-        again = doubtful(self.labels, expit(self.log_odds), most=len(self.labels) // 4)
+        wrong = self.rates is not None and self.rates.significant
+        again = doubtful(self.labels, expit(self.log_odds), most=len(self.labels) // (1 if wrong else 4))
         kept = self.labels.copy()
         kept[again] = False
         scores = np.sort(self.log_odds[kept])
