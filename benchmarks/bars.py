@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tabulated import interval, merged
+
 from unfeature import options as o
 from unfeature import workflow
 from unfeature.artifacts import Evaluation, Preview
@@ -109,7 +111,7 @@ def figures(folder: Path) -> dict[str, Any]:
 
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
-        return f"{value['value']:.4f} ({value['low']:.4f}-{value['high']:.4f})"
+        return interval(value)
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
@@ -117,9 +119,7 @@ def write(made: list[dict[str, Any]]) -> None:
     """Both result files, rows made anew in place of older ones; nothing in them is typed by hand."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "bars.json"
-    known = json.loads(path.read_text())["rows"] if path.is_file() else []
-    of = {tuple(row[key] for key in ("generator", "feature", "seed")): row for row in (*known, *made)}
-    rows = list(of.values())
+    rows = merged(path, made, ("generator", "feature", "seed"))
     path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     lines = [" | ".join(COLUMNS.values()), " | ".join("---" for _ in COLUMNS)]
     lines += [" | ".join(_cell(row[column]) for column in COLUMNS) for row in rows]

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from bars import MARGINS, OFFSETS, choose
+from tabulated import interval, merged
 
 from unfeature import options as o
 from unfeature import workflow
@@ -102,10 +103,8 @@ def write(made: list[dict[str, Any]]) -> None:
     """All result files, rows made anew in place of older ones; nothing in them is typed by hand."""
     RESULTS.mkdir(exist_ok=True)
     path, keys = RESULTS / "beyond.json", ("generator", "feature", "marks", "seed", "method")
-    known = json.loads(path.read_text())["rows"] if path.is_file() else []
-    of_case = {tuple(row[key] for key in keys): row for row in [*known, *made]}
     order = {name: i for i, name in enumerate((*GENERATORS, *FEATURES, *METHODS))}
-    rows = sorted(of_case.values(), key=lambda row: [order.get(row[key], row[key]) for key in keys])
+    rows = sorted(merged(path, made, keys), key=lambda row: [order.get(row[key], row[key]) for key in keys])
     path.write_text(json.dumps({"versions": workflow.versions(), "rows": rows}, indent=1) + "\n")
     columns = [*keys, "before", *(f"{told}, {s}" for s in SIDES.values() for told in FIGURES.values())]
     columns += ["flagged", "FD, teacher", "FD, copy", "FD floor", "finding, s", "unlearning, s"]
@@ -116,7 +115,7 @@ def write(made: list[dict[str, Any]]) -> None:
 
 def _line(row: dict[str, Any], keys: tuple[str, ...]) -> list[str]:
     scores = [row["before"]] + [row.get(side, {}).get(name) for side in SIDES for name in FIGURES]
-    cells = [f"{s['value']:.4f} ({s['low']:.4f}-{s['high']:.4f})" if s else "" for s in scores]
+    cells = [interval(s) if s else "" for s in scores]
     rest = [row.get(name) for name in ("flagged", "fd_teacher", "fd", "floor", "found", "seconds")]
     return [str(row[key]) for key in keys] + cells + ["" if value is None else f"{value:.3f}" for value in rest]
 

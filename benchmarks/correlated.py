@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tabulated import interval
 from torch import Tensor
 
 from unfeature import options as o
@@ -74,10 +75,7 @@ def write(rows: list[dict[str, Any]]) -> None:
     (RESULTS / "correlated.json").write_text(json.dumps(told, indent=1) + "\n")
     lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
     for row in rows:
-        cells = (
-            f"{v['value']:.4f} ({v['low']:.4f}-{v['high']:.4f})" if isinstance(v, dict) else str(v)
-            for v in row.values()
-        )
+        cells = (interval(v) if isinstance(v, dict) else str(v) for v in row.values())
         lines.append(" | ".join(cells))
     (RESULTS / "correlated.md").write_text("".join(f"| {line} |\n" for line in lines))
 

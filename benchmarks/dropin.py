@@ -22,6 +22,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from tabulated import interval, merged
 
 from unfeature import options as o
 from unfeature import workflow
@@ -101,14 +102,13 @@ def write(made: list[dict[str, Any]]) -> None:
     for row in made:
         (RESULTS / f"dropin-{row['generator']}.png").write_bytes(row.pop("sheet").read_bytes())
     path = RESULTS / "dropin.json"
-    known = json.loads(path.read_text())["rows"] if path.is_file() else []
-    rows = list({row["generator"]: row for row in (*known, *made)}.values())
+    rows = merged(path, made, ("generator",))
     told = {"versions": workflow.versions(), "rows": rows}
-    (RESULTS / "dropin.json").write_text(json.dumps(told, indent=1) + "\n")
+    path.write_text(json.dumps(told, indent=1) + "\n")
     lines = ["| generator | feature | file | before | after | n |", "| --- | --- | --- | --- | --- | --- |"]
     for row in rows:
-        before, after = (f"{s['value']:.4f} ({s['low']:.4f}-{s['high']:.4f})" for s in (row["before"], row["after"]))
-        cells = row["generator"], row["feature"], row["file"], before, after, str(row["before"]["n"])
+        before, after = row["before"], row["after"]
+        cells = row["generator"], row["feature"], row["file"], interval(before), interval(after), str(before["n"])
         lines.append(f"| {' | '.join(cells)} |")
     (RESULTS / "dropin.md").write_text("\n".join(lines) + "\n")
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tabulated import interval, merged
 from torch import Tensor
 
 from unfeature import options as o
@@ -224,7 +225,7 @@ def figures(folder: Path) -> dict[str, Any]:
 
 def _cell(value: Any) -> str:
     if isinstance(value, dict) and "value" in value:
-        return f"{value['value']:.4f} ({value['low']:.4f}-{value['high']:.4f})"
+        return interval(value)
     if isinstance(value, dict):
         return ", ".join(f"{name} {share:.0%}" for name, share in value.items())
     return f"{value:.4f}" if isinstance(value, float) else str(value)
@@ -233,12 +234,11 @@ def _cell(value: Any) -> str:
 def write(made: list[dict[str, Any]]) -> None:
     """Both result files, rows made anew in place of older ones; nothing in them is typed by hand."""
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "faces.json"
-    known = json.loads(path.read_text())["rows"] if path.is_file() else []
-    of_case = {(row["generator"], row["feature"], row["marks"]): row for row in [*known, *made]}
+    path, keys = RESULTS / "faces.json", ("generator", "feature", "marks")
+    of_case = {tuple(row[key] for key in keys): row for row in merged(path, made, keys)}
     order = [(case.generator, case.feature, case.marks) for case in cases()]
     rows = [of_case[name] for name in order if name in of_case]
-    (RESULTS / "faces.json").write_text(json.dumps({"versions": workflow.versions(), "rows": rows}, indent=1) + "\n")
+    path.write_text(json.dumps({"versions": workflow.versions(), "rows": rows}, indent=1) + "\n")
     lines = [" | ".join(COLUMNS.values()), " | ".join("---" for _ in COLUMNS)]
     lines += [" | ".join(_cell(row.get(column, "")) for column in COLUMNS) for row in rows]
     (RESULTS / "faces.md").write_text("".join(f"| {line} |\n" for line in lines))

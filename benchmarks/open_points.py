@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tabulated import interval
 
 from unfeature import options as o
 from unfeature import teacher, workflow
@@ -61,7 +62,7 @@ def teachers(
         feature = workflow.find(folder, o.FindOptions(**{"margin": MARGIN, **changed}))
         found = teacher.measure(generator, feature, drawn, judge, extractor, "thickness")
         assert found.ratio is not None and found.flips_rest is not None
-        ratio = f"{found.ratio.value:.4f} ({found.ratio.low:.4f}-{found.ratio.high:.4f})"
+        ratio = interval(found.ratio.to_json())
         rows.append(f"| {name(changed)} | {ratio} | {found.rewritten.value:.3f} | {found.flips_rest.value:.4f} |")
         print(rows[-1], flush=True)
     return rows

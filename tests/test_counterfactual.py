@@ -332,7 +332,7 @@ def test_confounded_marks_are_told(tmp_path: Path, command: Command) -> None:
 def test_a_run_with_the_counterfactual_feature(tmp_path: Path, command: Command) -> None:
     workflow.sample(tmp_path, "mnist-vae", SampleOptions(count=600))
     workflow.mark(tmp_path, "thick", "thickness", MarkOptions(per_side=30))
-    said = command("find", str(tmp_path), "--finder", "counterfactual", "--samples", "1500", "--search-steps", "40")
+    said = command("find", str(tmp_path), "--finder", "counterfactual", "--samples", "1000", "--search-steps", "40")
     assert said.code == 0, said.err
     told_by = r"guided by a probe of (pixels and )?texture( and embedding)? through mnist-digits: held-out AUC"
     assert re.search(told_by, said.out)
@@ -342,7 +342,7 @@ def test_a_run_with_the_counterfactual_feature(tmp_path: Path, command: Command)
     assert told[0].ratio.value < told[0].ratio_before.value / 2
     with pytest.raises(BadOption, match="no threshold and margin to compare"):
         workflow.preview(tmp_path, PreviewOptions(count=500, margins=(0.1,)))
-    workflow.unlearn(tmp_path, UnlearnOptions(steps=3, check_every=2))
+    workflow.unlearn(tmp_path, UnlearnOptions(steps=2, check_every=2))
     result = workflow.evaluate(tmp_path, EvaluateOptions(count=200))
     assert "it guided the search too" in result.extractor["note"]
     assert "it guided the search too" in workflow.report(tmp_path)[1].read_text()

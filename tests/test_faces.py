@@ -61,6 +61,7 @@ def test_judges_of_faces_conform_and_tell_40_attributes() -> None:
 
 
 @assets
+@pytest.mark.slow
 def test_known_truth_is_what_the_judges_see() -> None:
     generator = load_generator(f"{BENCHMARKS / 'generators' / 'face_cvae40.py'}:load")
     latents, images = drawn(generator, stream("test", 0, 0, 400))
@@ -77,6 +78,13 @@ def test_known_truth_is_what_the_judges_see() -> None:
     assert 0.3 < float(share[names.index("Male")]) < 0.55 and float(share[names.index("Eyeglasses")]) < 0.15
     beard = ~truth[:, names.index("No_Beard")]
     assert bool(truth[beard][:, names.index("Male")].float().mean() > 0.9)
+
+
+@assets
+def test_what_was_made_to_correlate_is_another_generator() -> None:
+    reference = f"{BENCHMARKS / 'generators' / 'face_cvae40.py'}:load"
+    given = ({}, {"correlated": {"Male+Goatee": 0.8}}, {"correlated": {"Male+Goatee": 0.5}})
+    assert len({load_generator(reference, None, arguments).spec.id for arguments in given}) == 3
 
 
 @assets

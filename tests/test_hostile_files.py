@@ -245,8 +245,14 @@ def test_an_older_file_that_leaves_tensors_to_chance(tmp_path: Path) -> None:
     refused(path, "it has tensors without numbers")
 
 
-@pytest.mark.parametrize("kind", ["zip", "older", "bare"])
-@pytest.mark.parametrize("name", PICKLES)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(name, kind, marks=[pytest.mark.slow] if name == "endless" and kind != "bare" else [])
+        for name in PICKLES
+        for kind in ("zip", "older", "bare")
+    ],
+)
 def test_a_pickle_that_asks_for_too_much(name: str, kind: str, tmp_path: Path) -> None:
     data, words = PICKLES[name]
     path = tmp_path / "weights.pt"

@@ -24,10 +24,12 @@ from unfeature.generators.module import ModuleGenerator, weights_hash
 from unfeature.generators.stylegan2_layers import Dense
 from unfeature.options import MarkOptions, PreviewOptions, SampleOptions, UnlearnOptions
 from unfeature.seeds import stream
+from unfeature.store import Run
 from unfeature.testing import TinyGenerator
 from unfeature.unlearners.distillation import Distillation
 from unfeature.unlearners.instant import InstantEdit, best_edit
 from unfeature.unlearners.least_squares import Editable
+from unfeature.workflow.inputs import Teachers
 
 OPTIONS = UnlearnOptions(perceptual=0)
 TINY = TinyGenerator()
@@ -278,9 +280,9 @@ def test_preview_and_unlearn_on_the_command_line(tiny_run: Path, command: Comman
         "instant",
     ]
     assert f"unfeature unlearn {tiny_run} --unlearner instant" in said.out
-    told = workflow.preview(tiny_run, PreviewOptions(count=300, instant=True))
-    assert [p.made_by for p in told] == ["teacher", "instant edit"]
-    assert told[0].ratio_before == told[1].ratio_before and told[0].rewritten == told[1].rewritten
+    told = Run(tiny_run).read_as("preview.json", Teachers).previews
+    assert [p.made_by for p in told] == ["teacher", "teacher", "teacher", "instant edit"]
+    assert told[0].ratio_before == told[-1].ratio_before and told[0].rewritten == told[-1].rewritten
 
     said = command("unlearn", tiny_run, "--unlearner", "instant")
     assert said.code == 0, said.err

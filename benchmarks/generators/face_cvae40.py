@@ -1,6 +1,6 @@
 """The public face CVAE; labels are drawn too, hence known:  --generator benchmarks/generators/face_cvae40.py:load"""
 
-import os
+from os import environ
 
 from torch import Tensor, cat, linalg, nn, tensor
 
@@ -26,5 +26,5 @@ class Decoder(Labelled):
 
 def load(correlated: dict[str, float] | None = None) -> ModuleGenerator:
     """The decoder with its public weights; other correlations by  --argument 'correlated={"Male+Goatee": 0.8}'."""
-    weights = f"{os.environ['UNFEATURE_ASSETS']}/generators/face_cvae40.safetensors"
-    return from_module("face_cvae40", Decoder(correlated or {}), 104, weights=weights, licence="MIT")
+    weights, more = f"{environ['UNFEATURE_ASSETS']}/generators/face_cvae40.safetensors", correlated or {}
+    return from_module(f"face_cvae40 {more or ''}".strip(), Decoder(more), 104, weights=weights, licence="MIT")
