@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,8 @@ def find(
         _check_guides(run, options)
         for reference in (options.extractor, options.guide, *(reference for _, reference in options.kept)):
             name_code(reference)
-        helpers = the_helpers(run, generator)
+        wanted = run.read_as("request.json", Request).wanted_ratio
+        helpers = replace(the_helpers(run, generator), wanted_ratio=wanted)
         for sentence in _confounded(generator, feedback, options, helpers):
             on_note(sentence)
         finder: Finder = resolve("finder", FINDERS, options.finder)(options, helpers, about.seed, on_batch)

@@ -103,7 +103,7 @@ def _about(extractor: Extractor) -> dict[str, str]:
 def _guided(facts: dict[str, Any], extractor: str) -> dict[str, str]:
     """A warning where the network that counts flips helped to find the feature."""
     found = facts["options"]
-    if found["finder"] != "counterfactual" or found["extractor"] != extractor:
+    if facts["kind"] != "counterfactual" or found["extractor"] != extractor:
         return {}
     return {"note": "it guided the search too, so its flips are too few: measure with another, --extractor"}
 
@@ -134,7 +134,9 @@ def report(folder: str | Path) -> list[Path]:
             "steps": f"{training['step']}; {training['stopped']}",
             "unlearn options": training["options"],
         }
-        pictures = _pictures(run, generator, student, about.seed)
+        about = the_feature(run, generator)[1].get("about", {})
+        facts |= {"choice": about["choice"]} if "choice" in about else {}
+        pictures = _pictures(run, generator, student, seed)
         given = (result, teacher, log, pictures, facts)
         plain = {"verdict": vars(verdict(result)), "evaluation": result.to_json(), "preview": teacher.to_json()}
         plain |= {"log": training["records"], "facts": facts}
