@@ -185,7 +185,8 @@ class Automatic:
         if isinstance(found, CounterfactualFeature):
             chance, count = conformal(marked, found.threshold * found.spread + found.centre)
             told.append(
-                f"of pictures that show it, at most {chance:.1%} are expected not to be moved (conformal, {count} marks)."
+                f"of pictures that show it, at most {chance:.1%} are expected not to be moved (conformal, {count} "
+                "marks)."
             )
         return told
 

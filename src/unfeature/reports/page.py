@@ -23,7 +23,8 @@ def render_html(
 ) -> str:
     """The whole report as one HTML page; the same input gives the same bytes.
 
-    `facts` may hold `command`, `feedback` {positives, negatives, source}, `choice` (how the edit was chosen) and anything else worth printing.
+    `facts` may hold `command`, `feedback` {positives, negatives, source}, `choice` (how the edit was chosen) and
+    anything else worth printing.
     """
     edited, untouched, small = pairs(pictures)
     folder = files("unfeature.reports")

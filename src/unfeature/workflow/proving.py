@@ -134,9 +134,9 @@ def report(folder: str | Path) -> list[Path]:
             "steps": f"{training['step']}; {training['stopped']}",
             "unlearn options": training["options"],
         }
-        about = the_feature(run, generator)[1].get("about", {})
-        facts |= {"choice": about["choice"]} if "choice" in about else {}
-        pictures = _pictures(run, generator, student, seed)
+        chosen = the_feature(run, generator)[1].get("about", {}).get("choice")
+        facts |= {"choice": chosen} if chosen else {}
+        pictures = _pictures(run, generator, student, about.seed)
         given = (result, teacher, log, pictures, facts)
         plain = {"verdict": vars(verdict(result)), "evaluation": result.to_json(), "preview": teacher.to_json()}
         plain |= {"log": training["records"], "facts": facts}
