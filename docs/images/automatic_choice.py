@@ -20,13 +20,13 @@ from unfeature.store import Run
 from unfeature.workflow import inputs, read_options
 
 HERE = Path(__file__).parent
-FEATURES, COUNT = ("thickness", "slant"), 10_000
+FEATURES, COUNT, SEED = ("thickness", "slant"), 4000, 5
 
 
 def compared(folder: Path, feature: str) -> list[tuple[Point, float]]:
     """The teachers that share the chosen one's finder, and the judge's ratio of each."""
     if not (folder / "feature.safetensors").is_file():
-        workflow.sample(folder, "mnist-vae", o.SampleOptions())
+        workflow.sample(folder, "mnist-vae", o.SampleOptions(seed=SEED))
         workflow.mark(folder, feature, feature, o.MarkOptions(per_side=100))
         workflow.find(folder, read_options(base="auto").find)
     generator, about = inputs.the_generator(Run(folder))

@@ -66,6 +66,8 @@ class Bench:
     """(n,) bool: rather without the feature."""
     extractor: Extractor | None
     """Where its classes are those of the pictures."""
+    classes: Tensor | None
+    """(n,): of the original's pictures, by that extractor."""
 
     @classmethod
     def drawn(cls, generator: Generator, opinion: Opinion, seeds: Seeds, extractor: Extractor | None) -> Bench:
@@ -74,7 +76,9 @@ class Bench:
         views = opinion.views(latents, images)
         shares = opinion.shares(views)
         rest = torch.from_numpy(opinion.chances(views, shares)[0] < 0.5)
-        return cls(generator, opinion, latents, images, views, shares, rest, extractor)
+        with torch.no_grad():
+            classes = extractor.logits(images).argmax(dim=1) if extractor is not None else None
+        return cls(generator, opinion, latents, images, views, shares, rest, extractor, classes)
 
     @torch.no_grad()
     def measure(self, finder: str, feature: Adjustable) -> Point:
@@ -88,10 +92,9 @@ class Bench:
         change = torch.zeros(len(flagged))
         change[flagged] = (images - before).abs().mean(dim=(1, 2, 3))
         flips = None
-        if self.extractor is not None:
+        if self.extractor is not None and self.classes is not None:
             turned = torch.zeros(len(flagged))
-            classes = (self.extractor.logits(side).argmax(dim=1) for side in (images, before))
-            turned[flagged] = torch.ne(*classes).float()
+            turned[flagged] = (self.extractor.logits(images).argmax(dim=1) != self.classes[flagged]).float()
             flips = float(turned[self.rest].mean())
         rewritten, drift = float(flagged.float().mean()), float(change[self.rest].mean())
         return Point(finder, feature.threshold, feature.margin, ratio, upper, rewritten, drift, flips)
