@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unfeature.artifacts import Preview, Score
-from unfeature.workflow.strengths import MARGINS, OFFSETS, SHOWN, choose, pareto, thinned
+from unfeature.features.choosing import SHOWN, pareto, thinned
+from unfeature.workflow.strengths import MARGINS, OFFSETS, choose
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9).map(float), st.integers(0, 9).map(float)), min_size=1, max_size=30)
 

@@ -16,6 +16,7 @@ FINDERS: dict[str, str] = {
     "linear": "unfeature.features.linear:Linear",
     "pseudo-label": "unfeature.features.pseudo:PseudoLabels",
     "counterfactual": "unfeature.features.counterfactual:Counterfactual",
+    "auto": "unfeature.features.automatic:Automatic",
 }
 """Name -> Finder; constructed as `FINDERS[name](options, helpers, seed, on_step)`."""
 

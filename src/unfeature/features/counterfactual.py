@@ -7,7 +7,7 @@ takes for one without it, everything else kept. The search itself is `unfeature.
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadOption
 from unfeature.features import fresh
+from unfeature.features.choosing import sentences
 from unfeature.features.eraser import HIDDEN, Eraser, Scale, Search, fit_eraser, shown
 from unfeature.features.guides import ALONE, Guide, Helpers, Keep, Progress, kept_by_judge, load_guide, unheard
 from unfeature.features.linear import check_feedback
@@ -110,16 +111,22 @@ class CounterfactualFeature:
         erased[rows] = moved
         return erased
 
+    def adjusted(self, threshold: float, margin: float) -> CounterfactualFeature:
+        """The same search with another threshold and margin, which (11) takes in where latents are moved.
+
+        Of the bank stays what is without the feature at that margin too, or the one latent that shows it least.
+        """
+        scores = self._scores(self.bank)
+        free = scores < threshold - margin
+        free = free if bool(free.any()) else scores == scores.min()
+        return replace(self, threshold=threshold, margin=margin, bank=self.bank[free])
+
     def told(self) -> list[str]:
         """Who guides, how good it is, and what is kept."""
         begins = f"threshold {self.threshold:.3f}, margin {self.margin:.3f} (standard deviations of the guide's score)."
         keep = self.about["keep"]
-        return [
-            self.guide.told(),
-            *self.about["marks"],
-            begins,
-            *([f"kept as it is: {', '.join(keep)}."] if keep else []),
-        ]
+        kept_sentence = [f"kept as it is: {', '.join(keep)}."] if keep else []
+        return [self.guide.told(), *self.about["marks"], begins, *kept_sentence, *sentences(self.about)]
 
     def _follow(self, latents: Tensor) -> None:
         """Go to the device of the latents."""
@@ -177,6 +184,10 @@ class Counterfactual:
             )
         original = fresh.frozen(generator)
         marked = fresh.learn(original, feedback, self.options, self.helpers, self.seed)
+        return self.fitted(original, marked, feedback.feature)[0]
+
+    def fitted(self, original: Generator, marked: fresh.Marked, name: str) -> tuple[CounterfactualFeature, fresh.Fresh]:
+        """The feature of that name for a guide, and the fresh samples it was fitted to; `original` is frozen."""
         least = marked.threshold()
         passed: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -190,7 +201,7 @@ class Counterfactual:
         threshold = float(chosen) if not isinstance(chosen, str) else (least - centre) / spread
         latents, images, said = (torch.cat(side) for side in zip(*passed, strict=True))
         flagged = (said - centre) / spread >= threshold
-        _check_share(int(flagged.sum()), len(samples.latents), feedback.feature)
+        _check_share(int(flagged.sum()), len(samples.latents), name)
         margin = MARGIN if self.options.margin is None else self.options.margin
         keep = kept(self.helpers.extractor(self.options.extractor), self.options, self.helpers)
         scale = Scale.of(samples.latents)
@@ -214,9 +225,8 @@ class Counterfactual:
             "marks": marked.told(),
         }
         numbers = centre, spread, threshold, margin
-        return CounterfactualFeature(
-            feedback.feature, generator.spec.id, original, marked.guide, *numbers, eraser, free, about
-        )
+        found = CounterfactualFeature(name, original.spec.id, original, marked.guide, *numbers, eraser, free, about)
+        return found, samples
 
 
 def _check_share(shown: int, of: int, name: str) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from unfeature.errors import BadOption
 from unfeature.features.probes import NETWORKS, Part, Probe
 from unfeature.features.views import Space
+from unfeature.options import MarkOptions
 from unfeature.protocols import AttributeJudge, Extractor, Judge
 
 EPSILON = 1e-6
@@ -44,6 +45,10 @@ class Guide(Protocol):
         """Tensors and JSON from which `load_guide` makes it again."""
 
 
+WANTED: float = MarkOptions.model_fields["wanted_ratio"].default
+"""Target ratio that counts as removed, unless told."""
+
+
 @dataclass(frozen=True)
 class Helpers:
     """Networks and judges from outside this package's features, by the names that a feature is saved with."""
@@ -52,6 +57,8 @@ class Helpers:
     """Name or FILE.py:FUNCTION -> the network."""
     judge: Callable[[str], Judge]
     """FILE.py:NAME -> the judge, its scores with a gradient."""
+    wanted_ratio: float = WANTED
+    """What counts as removed, for a finder that chooses."""
 
 
 def _nobody(reference: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
+from unfeature.features.choosing import sentences
 from unfeature.features.guides import ALONE, Helpers, Progress, unheard
 from unfeature.features.kept import away_from_kept
 from unfeature.features.strata import translate_along
@@ -32,6 +33,8 @@ class LinearFeature:
     """How far below t erased latents land, in the same units."""
     along: Tensor | None = None
     """(d,): where latents move instead of along the vector, so that what is kept stays."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """How it was chosen, where it was."""
 
     def contains(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n,) bool: equation (4)."""
@@ -50,11 +53,12 @@ class LinearFeature:
 
     def told(self) -> list[str]:
         """Where it begins and ends."""
-        return [f"threshold {self.threshold:.3f}, margin {self.margin:.3f} (latent units)."]
+        return [f"threshold {self.threshold:.3f}, margin {self.margin:.3f} (latent units).", *sentences(self.about)]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The vector, and everything else as JSON."""
-        facts = {"kind": "linear", "name": self.name, "generator": self.generator}
+        facts: dict[str, Any] = {"kind": "linear", "name": self.name, "generator": self.generator}
+        facts |= {"about": self.about} if self.about else {}
         tensors = {"vector": self.vector} | ({} if self.along is None else {"along": self.along})
         return tensors, {**facts, "threshold": self.threshold, "margin": self.margin}
 
@@ -70,6 +74,7 @@ class LinearFeature:
             facts["threshold"],
             facts["margin"],
             tensors.get("along"),
+            facts.get("about", {}),
         )
 
 

@@ -49,6 +49,10 @@ class PseudoLabels:
             raise BadOption("threshold is balanced, which is between marks; expected auto, pooled or a number here.")
         marked = fresh.learn(generator, feedback, self.options, self.helpers, self.seed)
         samples = fresh.draw(generator, marked.guide.log_odds, self.options, self.seed, on_step=self.on_step)
+        return self.fitted(generator, samples, feedback.feature)
+
+    def fitted(self, generator: Generator, samples: fresh.Fresh, name: str) -> LinearFeature:
+        """The feature of that name for samples and the guide's log odds of them. BadOption."""
         vector = regression_vector(samples.latents, samples.said)
         if not float(vector.abs().max()) > 0:
             raise BadOption(
@@ -61,4 +65,4 @@ class PseudoLabels:
             threshold = paper.pooled_threshold(samples.latents, vector)
         margin = self.options.margin or 0.0
         along = away_from_kept(vector, generator, self.options, self.helpers, self.seed, self.on_step)
-        return LinearFeature(feedback.feature, generator.spec.id, vector.cpu(), threshold, margin, along)
+        return LinearFeature(name, generator.spec.id, vector.cpu(), threshold, margin, along)

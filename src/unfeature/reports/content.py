@@ -23,7 +23,7 @@ LIMITS = (
     "Somebody who has the weights may search for latents that still show the feature, or train it back in. "
     "This report does not measure that.",
 )
-_SHOWN = ("feedback", "command")
+_SHOWN = ("feedback", "command", "choice")
 """Facts with a place of their own; all others are printed as they come."""
 
 
@@ -55,6 +55,8 @@ class Content:
     tiles: tuple[Tile, ...]
     asked: tuple[tuple[str, str], ...]
     preview: str
+    choice: tuple[str, ...]
+    """How the edit was chosen, where it was: a sentence each."""
     main: MainTable
     full: FullTable
     strengths: StrengthTable | None
@@ -76,6 +78,7 @@ def content(
         tiles=tuple(_tiles(evaluation)),
         asked=tuple(_asked(evaluation, facts)),
         preview=_expectation(preview, evaluation.extractor),
+        choice=_choice(facts),
         main=main_table(evaluation),
         full=full_table(evaluation),
         strengths=strength_table(evaluation),
@@ -151,6 +154,13 @@ def _expectation(preview: Preview | None, extractor: Mapping[str, str]) -> str:
         return f"{text} Nobody judged its pictures, so its share with the feature was not known."
     before = f", {percent(preview.ratio_before.value)} before" if preview.ratio_before is not None else ""
     return f"{text} {_share(preview.ratio)} of its pictures show the feature{before}. The result can hardly be better."
+
+
+def _choice(facts: Mapping[str, object]) -> tuple[str, ...]:
+    """The sentences of `unfeature.features.choosing`, beginning like sentences."""
+    choice = facts.get("choice")
+    told = choice.get("told", ()) if isinstance(choice, Mapping) else ()
+    return tuple(sentence[:1].upper() + sentence[1:] for sentence in told)
 
 
 def _share(score: Score) -> str:

@@ -33,6 +33,9 @@ def _top(words: Content) -> Iterator[str]:
     yield listed(words.asked)
     if words.preview:
         yield plain(words.preview)
+    if words.choice:
+        yield "## How the edit was chosen"
+        yield "\n".join(f"- {plain(sentence)}" for sentence in words.choice)
 
 
 def _results(words: Content, shown: int) -> Iterator[str]:

@@ -23,7 +23,8 @@ def render_html(
 ) -> str:
     """The whole report as one HTML page; the same input gives the same bytes.
 
-    `facts` may hold `command`, `feedback` {positives, negatives, source} and anything else worth printing.
+    `facts` may hold `command`, `feedback` {positives, negatives, source}, `choice` (how the edit was chosen) and
+    anything else worth printing.
     """
     edited, untouched, small = pairs(pictures)
     folder = files("unfeature.reports")
@@ -36,6 +37,7 @@ def render_html(
         untouched=untouched,
         small=small,
         distribution=Markup(plots.distribution_svg(evaluation)),  # noqa: S704
+        choice=Markup(plots.choice_svg(facts.get("choice"))),  # noqa: S704
         losses=Markup(plots.losses_svg(log)),  # noqa: S704
         distance=Markup(plots.distance_svg(log)),  # noqa: S704
         ratio=Markup(plots.ratio_svg(log, evaluation.wanted_ratio)),  # noqa: S704

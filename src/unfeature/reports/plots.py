@@ -131,6 +131,28 @@ def ratio_svg(log: Sequence[StepRecord], wanted: float) -> str:
     return _svg("ratio", (4.2, 2.5), draw)
 
 
+def choice_svg(choice: Any) -> str:
+    """Change on the rest against the ratio up to its bound, for each teacher compared; empty where none was chosen."""
+    if not choice:
+        return ""
+    taken = choice["points"][choice["picked"]]
+
+    def draw(axes: Axes) -> None:
+        for point in choice["points"]:
+            colour = UNLEARNED if point["finder"] == "counterfactual" else TEACHER
+            x, y, upper = 100 * point["drift"], 100 * point["ratio"], 100 * point["upper"]
+            axes.vlines([x], [y], [upper], color=colour, linewidth=1.6, alpha=0.55)
+            axes.plot([x], [y], color=colour, marker="o", markersize=4)
+        axes.plot([100 * taken["drift"]], [100 * taken["ratio"]], "o", markersize=10, markerfacecolor="none", color=INK)
+        axes.axhline(100 * choice["wanted"], color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("pixel change of other pictures, %")
+        axes.set_ylabel("% of pictures that show it")
+
+    return _svg("choice", (4.2, 2.5), draw)
+
+
 def _step_axis(axes: Axes, log: Sequence[StepRecord]) -> None:
     axes.set_xlim(0, 1.03 * max(log[-1].step, 1))
     axes.set_xlabel("training step")

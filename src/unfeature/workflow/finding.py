@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,8 @@ def find(
         references = [reference for _, reference in options.kept]
         for reference in (options.extractor, options.guide, *references):
             name_code(reference)
-        helpers = the_helpers(run, generator, options.extractor)
+        wanted = run.read_as("request.json", Request).wanted_ratio
+        helpers = replace(the_helpers(run, generator, options.extractor), wanted_ratio=wanted)
         for sentence in _confounded(generator, feedback, options, helpers):
             on_note(sentence)
         finder: Finder = resolve("finder", FINDERS, options.finder)(options, helpers, about.seed, on_batch)

@@ -120,7 +120,7 @@ def _told(other: Other, judge: Judge) -> dict[str, str]:
 def _guided(facts: dict[str, Any], extractor: str) -> dict[str, str]:
     """A warning where the network that counts flips helped to find the feature."""
     found = [facts["options"], *(other["find"] for other in facts.get("also", []))]
-    if not any(how["finder"] == "counterfactual" and how["extractor"] == extractor for how in found):
+    if not any(how["finder"] != "linear" and how["extractor"] == extractor for how in found):
         return {}
     return {"note": "it guided the search too, so its flips are too few: measure with another, --extractor"}
 
@@ -151,6 +151,8 @@ def report(folder: str | Path) -> list[Path]:
             "steps": f"{training['step']}; {training['stopped']}",
             "unlearn options": training["options"],
         }
+        chosen = the_feature(run, generator)[1].get("about", {}).get("choice")
+        facts |= {"choice": chosen} if chosen else {}
         pictures = _pictures(run, generator, student, about.seed)
         given = (result, teacher, log, pictures, facts)
         plain = {"verdict": vars(verdict(result)), "evaluation": result.to_json(), "preview": teacher.to_json()}

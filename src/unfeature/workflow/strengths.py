@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unfeature import paper, teacher
 from unfeature.artifacts import Preview
+from unfeature.features.choosing import gentlest, pareto, thinned
 from unfeature.features.linear import LinearFeature
 from unfeature.protocols import Extractor, Generator, Judge
 
@@ -23,9 +24,6 @@ MARGINS = (0.0, 0.25, 0.5, 1.0)
 
 FEW = 150
 """Pictures of a kind on which the grid is looked through."""
-
-SHOWN = 6
-"""Points of the rough front that are measured."""
 
 STRONGER = 2
 """Points beyond the rough front that are measured too."""
@@ -98,31 +96,12 @@ def measure(
     return Strengths(points, front, best, reached)
 
 
-def thinned(front: Sequence[int]) -> list[int]:
-    """At most `SHOWN` of them, evenly, the first and the last among them."""
-    if len(front) <= SHOWN:
-        return list(front)
-    return [front[round(i * (len(front) - 1) / (SHOWN - 1))] for i in range(SHOWN)]
-
-
 def _cost(preview: Preview) -> tuple[float, float]:
     """Change on the rest, ratio: both the lower the better."""
     assert preview.ratio is not None, "strengths are measured with a judge or a probe"
     return preview.drift_rest.value, preview.ratio.value
 
 
-def pareto(costs: Sequence[tuple[float, float]]) -> tuple[int, ...]:
-    """Indices of the pairs that no other is at most as large as in both, the first number ascending."""
-    kept: list[int] = []
-    for index in sorted(range(len(costs)), key=lambda i: costs[i]):
-        if not kept or costs[index][1] < costs[kept[-1]][1]:
-            kept.append(index)
-    return tuple(kept)
-
-
 def choose(points: Sequence[Preview], front: Sequence[int], wanted: float) -> tuple[int, bool]:
     """The gentlest point of the front that reaches the wanted ratio, and True; else the one of lowest ratio, False."""
-    for index in front:
-        if _cost(points[index])[1] <= wanted:
-            return index, True
-    return front[-1], False
+    return gentlest([_cost(point)[1] for point in points], front, wanted)

@@ -1,0 +1,133 @@
+"""What to take of teachers of many strengths: their Pareto front, the gentlest that removes enough, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SHOWN = 6
+"""Points of a rough front that are measured."""
+
+DIRECTIONS = {"linear": "the direction of the marks", "pseudo-label": "the pseudo-label direction"}
+SEARCH = "the counterfactual feature"
+
+
+def pareto(costs: Sequence[tuple[float, float]]) -> tuple[int, ...]:
+    """Indices of the pairs that no other is at most as large as in both, the first number ascending."""
+    kept: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda i: costs[i]):
+        if not kept or costs[index][1] < costs[kept[-1]][1]:
+            kept.append(index)
+    return tuple(kept)
+
+
+def thinned(front: Sequence[int]) -> list[int]:
+    """At most `SHOWN` of them, evenly, the first and the last among them."""
+    if len(front) <= SHOWN:
+        return list(front)
+    return [front[round(i * (len(front) - 1) / (SHOWN - 1))] for i in range(SHOWN)]
+
+
+def gentlest(ratios: Sequence[float], front: Sequence[int], wanted: float) -> tuple[int, bool]:
+    """The first of the front whose ratio is at most the wanted one, and True; else the front's last, False."""
+    for index in front:
+        if ratios[index] <= wanted:
+            return index, True
+    return front[-1], False
+
+
+@dataclass(frozen=True)
+class Point:
+    """One teacher on fresh samples, as the second opinion sees it."""
+
+    finder: str
+    threshold: float
+    margin: float
+    ratio: float
+    upper: float
+    """What the ratio is below, with confidence."""
+    rewritten: float
+    """Share of latents that it moves."""
+    drift: float
+    """Mean absolute pixel change, in [0, 1], of pictures that do not show the feature."""
+    flips: float | None = None
+    """Share of those that change class; None where nobody knows their classes, or nobody looked."""
+
+    @property
+    def cost(self) -> tuple[float, float]:
+        """Change on the rest, bound on the ratio: both the lower the better."""
+        return self.drift, self.upper
+
+    def named(self) -> str:
+        """Its finder, in words."""
+        return DIRECTIONS.get(self.finder, SEARCH)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Points, their front, the one taken and what is said of it."""
+
+    points: tuple[Point, ...]
+    front: tuple[int, ...]
+    """Gentlest first."""
+    picked: int
+    reached: bool
+    """Whether the bound of the one taken is at most the wanted ratio."""
+    wanted: float
+
+    @classmethod
+    def of(cls, points: Sequence[Point], wanted: float) -> Choice:
+        """Of at least one point: the gentlest whose bound reaches the wanted ratio, else that of the lowest bound."""
+        front = pareto([point.cost for point in points])
+        picked, reached = gentlest([point.upper for point in points], front, wanted)
+        return cls(tuple(points), front, picked, reached, wanted)
+
+    def told(self) -> list[str]:
+        """What was taken and why; a plain refusal where nothing, or no direction, reaches the wanted ratio."""
+        point, wanted = self.points[self.picked], f"{self.wanted:.4g}"
+        change = f"it moves {point.rewritten:.0%} of the latents and changes the rest by {point.drift:.4f}"
+        if point.flips is not None:
+            change += f" ({point.flips:.1%} of those change class)"
+        estimate = f"an estimated {point.ratio:.4f} still show it, at most {point.upper:.4f} with 95 % confidence"
+        tried = f"of {len(self.points)} teachers measured, {len(self.front)} are on the front"
+        if self.reached:
+            first = f"chosen: {point.named()}, the gentlest that reaches {wanted}: {estimate}; {change} ({tried})."
+        else:
+            first = (
+                f"{wanted} is not reachable here with confidence. Taken is the lowest, {point.named()}: {estimate}; "
+                f"{change} ({tried}). Mark more pictures, or ask for less:  mark --wanted-ratio"
+            )
+        return [first, *self._by_kind()]
+
+    def _by_kind(self) -> list[str]:
+        """How far directions and the search get."""
+        best: dict[bool, Point] = {}
+        for point in sorted(self.points, key=lambda p: p.upper, reverse=True):
+            best[point.finder in DIRECTIONS] = point
+        if len(best) < 2 or best[True].upper <= self.wanted:
+            return [self._why(best)] if self.reached and len(best) == 2 else []
+        reaches = f"the best direction reaches {best[True].ratio:.4f} (at most {best[True].upper:.4f})"
+        return [
+            f"not reachable linearly here: {reaches}; {SEARCH} reaches {best[False].ratio:.4f} (at most "
+            f"{best[False].upper:.4f})."
+        ]
+
+    def _why(self, best: Mapping[bool, Point]) -> str:
+        """What the other kind would have cost, where both reach the wanted ratio or only a direction does."""
+        mine = self.points[self.picked].finder in DIRECTIONS
+        other = "a direction" if not mine else SEARCH
+        reaching = [p for p in self.points if (p.finder in DIRECTIONS) != mine and p.upper <= self.wanted]
+        if not reaching:
+            return f"{other} stops at {best[not mine].ratio:.4f} (at most {best[not mine].upper:.4f})."
+        least = min(reaching, key=lambda p: p.drift)
+        return f"{other} would reach it too, and change the rest by {least.drift:.4f}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, with the sentences."""
+        return {**asdict(self), "points": [asdict(point) for point in self.points], "told": self.told()}
+
+
+def sentences(about: Mapping[str, Any]) -> list[str]:
+    """What is told of how a feature was chosen, where it was."""
+    return list(about.get("choice", {}).get("told", []))

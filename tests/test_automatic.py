@@ -1,0 +1,209 @@
+"""The finder that chooses: what is taken and said, by hand; the second opinion's estimates; a shipped generator."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unfeature import workflow
+from unfeature.errors import BadOption, TooFewMarks
+from unfeature.features import load_feature
+from unfeature.features.automatic import Automatic, measured_again, searched
+from unfeature.features.choosing import Choice, Point
+from unfeature.features.counterfactual import Counterfactual
+from unfeature.features.fresh import Marked
+from unfeature.features.guides import ALONE
+from unfeature.features.opinion import bounded, conformal, prevalence, weighed
+from unfeature.options import FindOptions, MarkOptions, PreviewOptions, SampleOptions
+from unfeature.reports.content import _choice
+from unfeature.reports.plots import choice_svg
+from unfeature.testing import TinyGenerator, TinyJudge, tiny_marks
+from unfeature.workflow import read_options
+
+GENERATOR = TinyGenerator()
+GALLERY, FEEDBACK = tiny_marks(GENERATOR, 1500)
+QUICK = FindOptions(finder="auto", extractor="", samples=2000, search_steps=80, trials=12)
+
+
+def point(finder: str, ratio: float, upper: float, drift: float) -> Point:
+    return Point(finder, 0.0, 0.0, ratio, upper, 0.3, drift)
+
+
+# What is taken, and what is said
+
+
+def test_the_gentlest_whose_bound_reaches_is_taken() -> None:
+    points = [
+        point("counterfactual", 0.003, 0.005, 0.001),  # its estimate reaches, its bound does not
+        point("counterfactual", 0.002, 0.004, 0.002),
+        point("linear", 0.001, 0.002, 0.03),
+    ]
+    choice = Choice.of(points, 0.0042)
+    assert (choice.picked, choice.reached, choice.front) == (1, True, (0, 1, 2))
+    told = " ".join(choice.told())
+    assert "the gentlest that reaches 0.0042" in told
+    assert "a direction would reach it too, and change the rest by 0.0300" in told
+
+
+def test_where_no_direction_reaches_it_is_said_with_both_numbers() -> None:
+    points = [point("linear", 0.031, 0.04, 0.02), point("counterfactual", 0.004, 0.0041, 0.01)]
+    told = Choice.of(points, 0.0042).told()
+    assert told[1] == (
+        "not reachable linearly here: the best direction reaches 0.0310 (at most 0.0400); the counterfactual feature "
+        "reaches 0.0040 (at most 0.0041)."
+    )
+
+
+def test_where_nothing_reaches_the_lowest_is_taken_and_refused_in_words() -> None:
+    points = [point("linear", 0.05, 0.06, 0.02), point("counterfactual", 0.01, 0.02, 0.03)]
+    choice = Choice.of(points, 0.0042)
+    assert (choice.picked, choice.reached) == (1, False)
+    assert choice.told()[0].startswith("0.0042 is not reachable here with confidence. Taken is the lowest")
+    assert choice.told()[1].startswith("not reachable linearly here")
+
+
+def test_only_a_direction_that_reaches() -> None:
+    choice = Choice.of([point("linear", 0.001, 0.002, 0.02), point("counterfactual", 0.01, 0.02, 0.03)], 0.0042)
+    assert choice.picked == 0
+    assert choice.told()[1] == "the counterfactual feature stops at 0.0100 (at most 0.0200)."
+
+
+def test_each_kind_is_measured_again() -> None:
+    tried = [point("linear", 0.05, 0.06, 0.5), point("linear", 0.04, 0.05, 0.9), point("counterfactual", 0, 0.001, 0.1)]
+    assert measured_again(tried, 0.0042) == [tried[1], tried[2]]
+
+
+# The second opinion
+
+
+def evidence(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """True log odds of normal scores two deviations either side of zero, and what they are of."""
+    rng = np.random.default_rng(seed)
+    shows = rng.random(count) < share
+    return 4 * rng.normal(np.where(shows, 2.0, -2.0), 1.0), shows
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from([0.01, 0.1, 0.5]), st.integers(0, 1000))
+def test_em_finds_the_share_behind_the_evidence(share: float, seed: int) -> None:
+    found = prevalence(evidence(20_000, share, seed)[0])
+    assert found == pytest.approx(share, abs=0.012)
+
+
+def test_the_bound_holds_for_a_share_that_marks_barely_tell() -> None:
+    """100 marks a side of normal views: in nearly all worlds the share that is left is below its bound."""
+    held, tight = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        labels = np.arange(200) < 100
+        sides = np.where(labels, 2.0, -2.0)
+        lines = weighed(np.stack([rng.normal(sides), rng.normal(sides, 2)], axis=1), labels, seed)
+
+        def views(count: int, share: float, rng: np.random.Generator = rng) -> np.ndarray:
+            centres = np.where(rng.random(count) < share, 2.0, -2.0)
+            return np.stack([rng.normal(centres), rng.normal(centres, 2)], axis=1)
+
+        said = [lines[:, :2] @ v.T + lines[:, 2:] for v in (views(4000, 0.1), views(4000, 0.02))]
+        shares = np.array([prevalence(row) for row in said[0]])
+        left = 1 / (1 + np.exp(-said[1] - np.log(shares / (1 - shares))[:, None]))
+        ratio, upper = bounded(left)
+        assert ratio <= upper
+        held.append(upper >= 0.02)
+        tight.append(upper)
+    assert np.mean(held) >= 0.9
+    assert np.median(tight) < 0.06
+
+
+def test_conformal_chance_by_hand() -> None:
+    marked = Marked(None, np.arange(8) < 4, np.array([1.0, 2, 3, 4, -9, -9, -9, -9]))  # type: ignore[arg-type]
+    assert conformal(marked, 2.5) == (3 / 5, 4)
+    assert conformal(marked, 0.0) == (1 / 5, 4)
+
+
+# The search
+
+
+def test_the_search_asks_the_same_again_and_all_finders() -> None:
+    def asked() -> list[tuple[str, float, float]]:
+        seen: list[tuple[str, float, float]] = []
+
+        def tell(*given: object) -> tuple[float, float]:
+            seen.append(given)  # type: ignore[arg-type]
+            return abs(seen[-1][1]), abs(seen[-1][2] - 0.5)
+
+        searched(tell, trials=25, seconds=None, seed=3)
+        return seen
+
+    first = asked()
+    assert len(first) == 25 and first == asked()
+    assert {name for name, _, _ in first[:9]} == {"linear", "pseudo-label", "counterfactual"}
+
+
+def test_an_adjusted_search_erases_at_its_own_strength() -> None:
+    found = Counterfactual(QUICK).find(GENERATOR, GALLERY, FEEDBACK)
+    latents = GENERATOR.sample_latents(np.arange(60_000, 61_000))
+    harder = found.adjusted(found.threshold - 0.3, 0.5)
+    assert bool((harder.contains(latents) >= found.contains(latents)).all())
+    assert int(harder.contains(latents).sum()) > int(found.contains(latents).sum())
+    assert not bool(harder.contains(harder.erase(latents)).any())
+    both = found.contains(latents)
+    with torch.no_grad():
+        scores = [found.score(GENERATOR.synthesize(f.erase(latents)[both])).mean() for f in (found, harder)]
+    assert float(scores[1]) < float(scores[0]) - 0.3
+    again = load_feature(*harder.state(), GENERATOR, ALONE)
+    assert torch.equal(again.erase(latents), harder.erase(latents))
+
+
+def test_it_chooses_explains_and_is_saved_with_its_reasons() -> None:
+    found = Automatic(QUICK).find(GENERATOR, GALLERY, FEEDBACK)
+    choice = found.about["choice"]
+    assert choice["reached"] and choice["tried"] == 12
+    assert any("second opinion: a probe of latents" in line for line in found.told())
+    latents = GENERATOR.sample_latents(np.arange(70_000, 73_000))
+    with torch.no_grad():
+        left = float((TinyJudge().score(GENERATOR.synthesize(found.erase(latents))) >= 0.5).float().mean())
+    assert left <= 2 * choice["wanted"]
+    twice = Automatic(QUICK).find(GENERATOR, GALLERY, FEEDBACK)
+    assert twice.about == found.about and torch.equal(twice.erase(latents), found.erase(latents))
+    tensors, facts = found.state()
+    again = load_feature(tensors, json.loads(json.dumps(facts)), GENERATOR, ALONE)
+    assert again.told() == found.told()
+    assert "<svg" in choice_svg(choice) and choice_svg(choice) == choice_svg(json.loads(json.dumps(choice)))
+    assert choice_svg(None) == "" and _choice({}) == ()
+    assert _choice({"choice": choice})[0].startswith("Chosen: ")
+
+
+def test_marks_made_at_random_are_refused_and_strengths_of_one_s_own_too() -> None:
+    rng = np.random.default_rng(0)
+    some = rng.permutation(list(GALLERY.seeds))[:100].tolist()
+    confused = replace(FEEDBACK, positives=tuple(some[:50]), negatives=tuple(some[50:]))
+    with pytest.raises(TooFewMarks, match=r"held-out AUC of 0\.\d\d; expected at least 0\.6\d.*Mark more pictures"):
+        Automatic(QUICK).find(GENERATOR, GALLERY, confused)
+    with pytest.raises(BadOption, match="threshold is 0.5 and margin None, but --finder auto chooses both"):
+        Automatic(QUICK.model_copy(update={"threshold": 0.5})).find(GENERATOR, GALLERY, FEEDBACK)
+
+
+def test_a_search_that_ran_out_of_time_says_so() -> None:
+    found = Automatic(QUICK.model_copy(update={"seconds": 1e-3})).find(GENERATOR, GALLERY, FEEDBACK)
+    assert found.about["choice"]["tried"] == 1
+    assert any("stopped after 1 of 12 teachers, 0.001 s being up" in line for line in found.told())
+
+
+@pytest.mark.slow
+def test_what_is_chosen_on_a_shipped_generator_holds_before_the_judge(tmp_path: Path) -> None:
+    workflow.sample(tmp_path, "mnist-vae", SampleOptions(count=2000))
+    workflow.mark(tmp_path, "thick", "thickness", MarkOptions(per_side=100, wanted_ratio=0.01))
+    options = read_options(base="auto").find.model_copy(update={"samples": 1500, "search_steps": 30, "trials": 10})
+    found = workflow.find(tmp_path, options)
+    choice = found.about["choice"]  # type: ignore[attr-defined]
+    assert choice["wanted"] == 0.01
+    told = workflow.preview(tmp_path, PreviewOptions(count=4000))[0]
+    assert told.ratio is not None and told.ratio.low <= choice["points"][choice["picked"]]["upper"]
+    assert told.ratio.value < 0.02
