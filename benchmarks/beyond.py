@@ -2,12 +2,13 @@
 
     UNFEATURE_ASSETS=../shared/assets python benchmarks/beyond.py --marks 100 50 20 --seeds 0 1 2 3 4
 
-Thickness and slant, from so many marks a side, by three ways on the same marks: the paper's, with the best threshold
-and margin that a preview finds; the pseudo-label direction with its own; the counterfactual feature as its preset has
-it. Flips and distances are LeNet's (benchmarks/judges/lenet.py), which no finder has seen. "Never had it": pictures
-in which the measurement does not find the feature; "untouched" also leaves out those the way itself flags. 10,000 seeds
-a row that chose nothing. Resumable: a run folder that has its evaluation is not made again; rows made anew take the
-place of older ones. Writes benchmarks/results/beyond.json, .md and .svg.
+Thickness and slant, from so many marks a side, by four ways on the same marks: the paper's, with the best threshold
+and margin that a preview finds; the pseudo-label direction with its own; the counterfactual feature and the automatic
+choice as their presets have them. With --wrong, that share of both sides is swapped. Flips and distances are LeNet's
+(benchmarks/judges/lenet.py), which no finder has seen. "Never had it": pictures in which the measurement does not find
+the feature; "untouched" also leaves out those the way itself flags. 10,000 seeds a row that chose nothing. Resumable: a
+run folder that has its evaluation is not made again; rows made anew take the place of older ones. Writes
+benchmarks/results/beyond.json, .md and .svg.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from bars import MARGINS, OFFSETS, choose
 from tabulated import interval, merged
@@ -35,7 +38,9 @@ GENERATORS = {
     "mnist-gan": "mnist-gan",
     "mnist_dcgan64": f"{HERE / 'generators/mnist_dcgan64.py'}:load",
 }
-FEATURES, METHODS = ("thickness", "slant"), ("paper", "pseudo-label", "counterfactual")
+FEATURES, METHODS = ("thickness", "slant"), ("paper", "pseudo-label", "counterfactual", "auto")
+KEYS = ("generator", "feature", "marks", "wrong", "seed", "method")
+PRESETS = ("counterfactual", "auto")
 PREVIEWED = 10_000
 SIDES = {"teacher": "teacher", "unlearned": "copy"}
 FIGURES = {
@@ -48,8 +53,8 @@ FIGURES = {
 
 def find(folder: Path, method: str) -> None:
     """The feature by one of the ways; threshold and margin of a direction are the preview's choice."""
-    if method == "counterfactual":
-        workflow.find(folder, read_options(base="counterfactual").find)
+    if method in PRESETS:
+        workflow.find(folder, read_options(base=method).find)
         return
     finder = {"paper": "linear"}.get(method, method)
     feature = workflow.find(folder, o.FindOptions(finder=finder))
@@ -59,12 +64,26 @@ def find(folder: Path, method: str) -> None:
     workflow.find(folder, o.FindOptions(finder=finder, threshold=chosen.threshold, margin=chosen.margin))
 
 
+def mark(folder: Path, feature: str, per_side: int, wrong: float, seed: int) -> None:
+    """So many marks a side by the measurement, that share of both sides swapped."""
+    options = o.MarkOptions(per_side=per_side)
+    right = workflow.mark(folder, feature, feature, options)
+    if not wrong:
+        return
+    draw, count = np.random.default_rng(seed), round(wrong * per_side)
+    shows, without = (draw.permutation(side).tolist() for side in (right.positives, right.negatives))
+    sides = {"positives": without[:count] + shows[count:], "negatives": shows[:count] + without[count:]}
+    file = folder / "wrong.json"
+    file.write_text(json.dumps({**right.to_json(), **sides}))
+    workflow.mark(folder, feature, str(file), options, feature)
+
+
 def run(folder: Path, case: dict[str, Any], count: int, copies: bool) -> dict[str, Any]:
     """The run from gallery to evaluation; its figures. Without copies, the teacher's alone."""
     generator, feature, method = case["generator"], case["feature"], case["method"]
     if not (folder / "feature.safetensors").is_file():
         workflow.sample(folder, GENERATORS[generator], o.SampleOptions(seed=case["seed"]))
-        workflow.mark(folder, feature, feature, o.MarkOptions(per_side=case["marks"]))
+        mark(folder, feature, case["marks"], case["wrong"], case["seed"])
         began = time.monotonic()
         find(folder, method)
         (folder / "found.json").write_text(json.dumps(time.monotonic() - began))
@@ -75,9 +94,8 @@ def run(folder: Path, case: dict[str, Any], count: int, copies: bool) -> dict[st
         return case | {"before": told.ratio_before.to_json(), "teacher": shares, "flagged": told.rewritten.value}
     if not (folder / "evaluation.json").is_file():
         began = time.monotonic()
-        base = "counterfactual" if method == "counterfactual" else "paper"
         workflow.preview(folder, o.PreviewOptions(extractor=LENET))
-        workflow.unlearn(folder, read_options(base=base).unlearn)
+        workflow.unlearn(folder, read_options(base=method if method in PRESETS else "paper").unlearn)
         (folder / "seconds.json").write_text(json.dumps(time.monotonic() - began))
         workflow.evaluate(folder, o.EvaluateOptions(extractor=LENET, count=count))
     return case | figures(folder)
@@ -102,22 +120,22 @@ def figures(folder: Path) -> dict[str, Any]:
 def write(made: list[dict[str, Any]]) -> None:
     """All result files, rows made anew in place of older ones; nothing in them is typed by hand."""
     RESULTS.mkdir(exist_ok=True)
-    path, keys = RESULTS / "beyond.json", ("generator", "feature", "marks", "seed", "method")
+    path = RESULTS / "beyond.json"
     order = {name: i for i, name in enumerate((*GENERATORS, *FEATURES, *METHODS))}
-    rows = sorted(merged(path, made, keys), key=lambda row: [order.get(row[key], row[key]) for key in keys])
+    rows = sorted(merged(path, made, KEYS), key=lambda row: [order.get(row[key], row[key]) for key in KEYS])
     path.write_text(json.dumps({"versions": workflow.versions(), "rows": rows}, indent=1) + "\n")
-    columns = [*keys, "before", *(f"{told}, {s}" for s in SIDES.values() for told in FIGURES.values())]
+    columns = [*KEYS, "before", *(f"{told}, {s}" for s in SIDES.values() for told in FIGURES.values())]
     columns += ["flagged", "FD, teacher", "FD, copy", "FD floor", "finding, s", "unlearning, s"]
-    lines = [columns, ["---"] * len(columns), *(_line(row, keys) for row in rows)]
+    lines = [columns, ["---"] * len(columns), *map(_line, rows)]
     (RESULTS / "beyond.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
     draw(rows)
 
 
-def _line(row: dict[str, Any], keys: tuple[str, ...]) -> list[str]:
+def _line(row: dict[str, Any]) -> list[str]:
     scores = [row["before"]] + [row.get(side, {}).get(name) for side in SIDES for name in FIGURES]
     cells = [interval(s) if s else "" for s in scores]
     rest = [row.get(name) for name in ("flagged", "fd_teacher", "fd", "floor", "found", "seconds")]
-    return [str(row[key]) for key in keys] + cells + ["" if value is None else f"{value:.3f}" for value in rest]
+    return [str(row[key]) for key in KEYS] + cells + ["" if value is None else f"{value:.3f}" for value in rest]
 
 
 def draw(rows: list[dict[str, Any]]) -> None:
@@ -156,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--marks", type=int, nargs="+", default=[100], help="on each side")
+    parser.add_argument("--wrong", type=float, default=0.0, help="share of wrong marks on each side")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--generators", nargs="+", choices=list(GENERATORS), default=list(GENERATORS))
     parser.add_argument("--count", type=int, default=10_000, help="fresh samples a row")
@@ -163,13 +182,11 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/beyond"))
     a = parser.parse_args()
     torch.set_num_threads(1)
-    names = ("seed", "marks", "generator", "feature", "method")
-    cases = [
-        (s, m, g, f, w) for s in a.seeds for m in a.marks for g in a.generators for f in FEATURES for w in a.methods
-    ]
+    names = ("seed", "marks", "wrong", "generator", "feature", "method")
+    cases = product(a.seeds, a.marks, [a.wrong], a.generators, FEATURES, a.methods)
     for case in cases:
         row = run(a.runs / "-".join(map(str, case)), dict(zip(names, case, strict=True)), a.count, not a.teachers)
-        print(" | ".join(_line(row, names)), flush=True)
+        print(" | ".join(_line(row)), flush=True)
         write([row])
 
 

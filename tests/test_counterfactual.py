@@ -340,8 +340,9 @@ def test_a_run_with_the_counterfactual_feature(tmp_path: Path, command: Command)
     told = workflow.preview(tmp_path, PreviewOptions(count=500))
     assert told[0].ratio is not None and told[0].ratio_before is not None
     assert told[0].ratio.value < told[0].ratio_before.value / 2
-    with pytest.raises(BadOption, match="no threshold and margin to compare"):
-        workflow.preview(tmp_path, PreviewOptions(count=500, margins=(0.1,)))
+    own, gentle, strong = workflow.preview(tmp_path, PreviewOptions(count=500, margins=(0.0, 1.0)))
+    assert own == told[0] and (gentle.margin, strong.margin) == (0.0, 1.0)
+    assert strong.rewritten == gentle.rewritten and strong.drift_rest.value > gentle.drift_rest.value
     workflow.unlearn(tmp_path, UnlearnOptions(steps=2, check_every=2))
     result = workflow.evaluate(tmp_path, EvaluateOptions(count=200))
     assert "it guided the search too" in result.extractor["note"]
@@ -382,7 +383,10 @@ def test_what_is_kept_may_be_marks(tmp_path: Path, command: Command) -> None:
 
 
 def test_wrong_marks_are_told_and_left_out() -> None:
-    """A fifth of 60 marks a side swapped: said, left out, and the threshold stays within 0.5 of the right marks'."""
+    """A fifth of 60 marks a side swapped: said, left out, and the cut finds what right marks' does.
+
+    It does not flag half of what the marked positives' own quantile would.
+    """
     sides = np.array(FEEDBACK.positives[:60]), np.array(FEEDBACK.negatives[:60])
     wrong = replace(
         FEEDBACK,
@@ -396,5 +400,7 @@ def test_wrong_marks_are_told_and_left_out() -> None:
     assert noisy.left_out >= 12 and f"{noisy.left_out} doubted marks were left out." in noisy.told()[0]
     with torch.no_grad():
         images = GENERATOR.synthesize(GENERATOR.sample_latents(np.arange(50_000, 51_000)))
-        flagged = [(m.guide.log_odds(images) >= m.threshold()).double().mean() for m in (clean, noisy)]
-    assert float(flagged[1]) == pytest.approx(float(flagged[0]), abs=0.1)
+        right_ones, flagged = ((m.guide.log_odds(images) >= m.threshold()).numpy() for m in (clean, noisy))
+        as_marked = noisy.guide.log_odds(images).numpy() >= np.quantile(noisy.log_odds[noisy.labels], 0.03)
+    assert flagged[right_ones].mean() >= 0.95
+    assert flagged.mean() < as_marked.mean() / 2

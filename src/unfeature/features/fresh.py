@@ -23,7 +23,7 @@ from unfeature.features.noise import (
     robust_weights,
 )
 from unfeature.features.probes import Probe, fit_probe
-from unfeature.features.views import PART, Space, reduced, spaces_of
+from unfeature.features.views import PART, guiding, reduced
 from unfeature.images import rows_at_once
 from unfeature.options import FindOptions
 from unfeature.protocols import Extractor, Generator
@@ -119,7 +119,7 @@ def fit_robust(
     probe tells (docs/explanation/wrong-marks.md). Last comes how many of those count. TooFewMarks, ShapeError.
     """
     n = len(labels)
-    spaces: tuple[Space, ...] = tuple(space for space in spaces_of(extractor) if space != "latents")
+    spaces = guiding(extractor)
     probe = fit_probe(latents[:n], images[:n], labels, seed=seed, spaces=spaces, extractor=extractor)
     rates = _rates(labels, probe.held_out)
     out = np.zeros(n, dtype=np.bool_)

