@@ -6,7 +6,6 @@ takes for one without it, everything else kept. The search itself is `unfeature.
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -21,6 +20,7 @@ from unfeature.features.eraser import HIDDEN, Eraser, Scale, Search, fit_eraser,
 from unfeature.features.guides import ALONE, Guide, Helpers, Keep, Progress, kept_by_judge, load_guide, unheard
 from unfeature.features.linear import check_feedback
 from unfeature.features.views import PART
+from unfeature.once import Once
 from unfeature.options import FindOptions
 from unfeature.protocols import Extractor, Generator
 
@@ -58,7 +58,7 @@ class CounterfactualFeature:
     """(b, d): latents without the feature."""
     about: dict[str, Any]
     """What it was made with and what it keeps."""
-    _seen: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    _seen: Once[Tensor] = field(default_factory=Once, compare=False, repr=False)
 
     def score(self, images: Tensor) -> Tensor:
         """(n, c, h, w) in [0, 1] -> (n,): the guide's log odds in standard deviations; differentiable."""
@@ -74,13 +74,8 @@ class CounterfactualFeature:
 
     def _remembered(self, latents: Tensor) -> Tensor:
         """Scores (n,) of the original's pictures, made once for one and the same tensor."""
-        known = self._seen.get("scores")
-        if known is not None and known[0]() is latents and known[1] == latents._version:
-            return known[2]  # type: ignore[no-any-return]
-        scores = self._scores(latents)
-        if not latents.is_inference():
-            self._seen["scores"] = weakref.ref(latents), latents._version, scores
-        return scores
+        with torch.no_grad():
+            return self._seen.of(latents, lambda: self._scores(latents))
 
     @torch.no_grad()
     def _scores(self, latents: Tensor) -> Tensor:

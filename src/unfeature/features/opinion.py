@@ -27,7 +27,7 @@ from unfeature.features.fresh import Marked
 from unfeature.features.guides import Guide, ProbeGuide
 from unfeature.features.noise import Flags, Values
 from unfeature.features.probes import Probe, fit_probe
-from unfeature.features.views import PART, Space, reduced, spaces_of
+from unfeature.features.views import Space, in_parts, reduced, spaces_of
 from unfeature.protocols import Extractor, Generator
 from unfeature.seeds import Seeds
 
@@ -67,9 +67,12 @@ class Opinion:
         """(n, d), (n, c, h, w) in [0, 1] -> (n, 2): log odds of guide and second probe."""
         if not len(images):
             return np.zeros((0, 2))
-        guide = torch.cat([self.guide.log_odds(part) for part in torch.split(images, PART)]).double().cpu().numpy()
-        second = self.second.score(latents, images)
-        return np.stack([guide, logit(np.clip(second, CLIP, 1 - CLIP))], axis=1)
+        guide, second = [], []
+        for z, part in zip(in_parts(latents), in_parts(images), strict=True):
+            guide.append(self.guide.log_odds(part).double().cpu().numpy())
+            second.append(self.second.score(z, part))
+        seen = logit(np.clip(np.concatenate(second), CLIP, 1 - CLIP))
+        return np.stack([np.concatenate(guide), seen], axis=1)
 
     def evidence(self, views: Values) -> Values:
         """(n, 2) -> (1 + AGAIN, n): log odds at even odds, by each line."""

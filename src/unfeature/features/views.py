@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -49,6 +50,11 @@ def reduced(images: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(images, (min(height, WIDTH), min(width, WIDTH)))
 
 
+def in_parts(images: Tensor) -> Sequence[Tensor]:
+    """(n, ...) -> at most PART rows each; few stay the tensor they are, which networks know again."""
+    return (images,) if len(images) <= PART else torch.split(images, PART)
+
+
 def texture(images: Tensor, extractor: Extractor) -> Tensor:
     """(n, c, h, w) in [0, 1] -> (n, k): how much there is of each of a network's patterns, wherever it is.
 
@@ -73,5 +79,5 @@ def rows_of(space: Space, latents: Tensor | None, images: Tensor | None, extract
         return reduced(images).flatten(1)
     if extractor is None:
         raise ShapeError(f"a probe of {space} was given no network; expected the extractor it was fitted with.")
-    parts = torch.split(images, PART)
-    return torch.cat([texture(x, extractor) if space == "texture" else extractor.embed(x) for x in parts])
+    made = [texture(x, extractor) if space == "texture" else extractor.embed(x) for x in in_parts(images)]
+    return torch.cat(made)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from unfeature import zoo
 from unfeature.errors import BadCheckpoint
+from unfeature.once import Once
 
 NAME, SIDE = "mnist-digits", 28
 
@@ -34,9 +35,13 @@ class DigitNet(nn.Module):
         )
         self.embedding = nn.Linear(4 * channels, k)
         self.classes = nn.Linear(k, 10)
+        self._maps = Once[list[Tensor]]()
 
-    def layers(self, images: Tensor) -> Iterator[Tensor]:
+    def layers(self, images: Tensor) -> list[Tensor]:
         """(n, 1, h, w) in [0, 1] -> maps (n, c, h', w') after each stage; pictures of other sizes are made 28x28."""
+        return self._maps.of(images, lambda: list(self._stages(images)))
+
+    def _stages(self, images: Tensor) -> Iterator[Tensor]:
         x = images
         if x.shape[-2:] != (SIDE, SIDE):
             x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unfeature.errors import BadFile
+from unfeature.once import Once
 
 FIRES = {2: (96, 16, 64), 3: (128, 16, 64), 4: (128, 32, 128), 5: (256, 32, 128), 6: (256, 48, 192)}
 FIRES |= {7: (384, 48, 192), 8: (384, 64, 256), 9: (512, 64, 256)}
@@ -61,7 +61,7 @@ class SqueezeNet(nn.Module):
             self.add_module(name, Fire(*sizes))
         self.conv10 = nn.Conv2d(512, 1000, 1, padding=1)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self._seen: tuple[weakref.ref[Tensor], int, Tensor] | None = None
+        self._lasts = Once[Tensor]()
 
     def layers(self, images: Tensor) -> Iterator[Tensor]:
         """(n, 1 or 3, h, w) in [0, 1] -> maps (n, c, h', w') after the first convolution and each fire module."""
@@ -87,14 +87,11 @@ class SqueezeNet(nn.Module):
 
     def _last(self, images: Tensor) -> Tensor:
         """(n, 512, h', w'): what both of the above start from, made once for one and the same tensor."""
-        version = -1 if images.is_inference() else images._version
-        if self._seen is None or self._seen[0]() is not images or self._seen[1] != version:
-            lasts = []
-            for part in torch.split(images, PART):
-                *_, last = self.layers(part)
-                lasts.append(last)
-            self._seen = weakref.ref(images), version, torch.cat(lasts)
-        return self._seen[2]
+        return self._lasts.of(images, lambda: torch.cat([self._deepest(part) for part in torch.split(images, PART)]))
+
+    def _deepest(self, images: Tensor) -> Tensor:
+        *_, last = self.layers(images)
+        return last
 
     def distance(self, one: Tensor, other: Tensor) -> Tensor:
         """(n, 1 or 3, h, w) twice -> (n,): squared differences of channel-normalised maps, averaged; 0 for equal ones.

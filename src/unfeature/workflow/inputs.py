@@ -135,6 +135,7 @@ def the_helpers(run: Run, generator: Generator, network: str = "") -> Helpers:
     What a file of marks says is learnt by a probe of pictures, through the network where one is named.
     """
 
+    @cache
     def extractor(reference: str) -> Extractor | None:
         require_named(reference, str(run.path("feature.safetensors")))
         return the_extractor(reference, generator) if reference else None
