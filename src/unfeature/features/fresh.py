@@ -35,8 +35,9 @@ PIXELS = 2**26
 LEAST = 500
 """Fresh samples, however large the pictures."""
 
-MISSED = 0.03
-"""Share of pictures with the feature that may score below the threshold."""
+MISSED = 0.01
+"""Share of pictures with the feature that may score below the threshold. At 0.03 what 100 marks a side let through was up
+to a tenth of it: on mnist_vae20 the teacher left 0.009 of slant, with 0.01 it left 0.003."""
 
 
 def frozen(generator: Generator) -> Generator:
