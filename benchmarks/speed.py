@@ -5,6 +5,7 @@ step ratio   one step of the unlearning loop over its bare arithmetic (one froze
 help         CPU seconds of `unfeature --help`, the best of five; bar 0.3
 preview      seconds of the verb, torch being loaded; bar 2
 unlearn      seconds of `unlearn` on mnist-vae with the demo's options; bar 20
+auto         seconds of find, preview and unlearn on mnist-vae with --preset auto from 100 marks a side; bar 60
 stylegan2    with random weights at 256 px, the official release's widest configuration: seconds a picture; bar 1.5;
              GiB at most that unlearning it takes, two steps of a batch of 8 in space w, in a process of its own; bar 6
 demo         seconds of `unfeature demo` as a process; bar 90
@@ -32,7 +33,7 @@ from unfeature.features.linear import LinearFeature
 from unfeature.generators.loading import load_generator
 from unfeature.generators.module import from_module
 from unfeature.generators.stylegan2 import StyleGAN2
-from unfeature.options import UnlearnOptions
+from unfeature.options import MarkOptions, UnlearnOptions
 from unfeature.seeds import stream
 from unfeature.unlearners.distillation import Distillation, _fabric, _Loop
 
@@ -105,6 +106,21 @@ def verbs() -> dict[str, float]:
         return {"preview": preview, "unlearn": seconds(lambda: workflow.unlearn(folder, options.unlearn))}
 
 
+def automatic() -> float:
+    """Seconds from marks to checkpoint by --preset auto."""
+    options = workflow.read_options(base="auto")
+    with tempfile.TemporaryDirectory() as folder:
+        workflow.sample(folder, "mnist-vae")
+        workflow.mark(folder, "thickness", "thickness", MarkOptions(per_side=100))
+
+        def job() -> None:
+            workflow.find(folder, options.find)
+            workflow.preview(folder, options.preview)
+            workflow.unlearn(folder, options.unlearn)
+
+        return seconds(job)
+
+
 WIDEST = [512, 512, 512, 512, 512, 256, 128]
 """Channels of StyleGAN2's synthesis at 4 to 256 px."""
 
@@ -137,6 +153,7 @@ def main() -> None:
         print(peak_memory())
         return
     found: dict[str, object] = {"versions": workflow.versions(), "help_cpu": help_cpu(), **verbs()}
+    found["auto"] = automatic()
     found["step"] = {name: step_ratio(name) for name in ("mnist-vae", "mnist-gan")}
     found["stylegan2"] = stylegan2()
     if arguments.demo:
