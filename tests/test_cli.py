@@ -47,8 +47,9 @@ def test_the_example_of_a_command_would_be_accepted(name: str) -> None:
 
 
 def test_help_is_instant() -> None:
-    spent = []
-    for _ in range(5):
+    """The least of several: whatever else runs on the machine only adds."""
+    spent = [float("inf")]
+    while min(spent) > 0.3 and len(spent) <= 15:
         before = _children()
         subprocess.run([*UNFEATURE, "--help"], check=True, capture_output=True)
         spent.append(_children() - before)

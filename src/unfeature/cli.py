@@ -48,8 +48,8 @@ COMMANDS = {
     "Example:  unfeature export runs/thick --to unlearned.onnx --format onnx",
     "apply": "Put a diff that `export --format diff` wrote into a checkpoint, or take it out again.\n\n"
     "Example:  unfeature apply thick.diff original.pth --to unlearned.pth",
-    "revert": "Bring back one of the features that were unlearned one after the other, about as it was: what an "
-    "earlier run changed in the weights is subtracted. The last one goes back exactly, with `apply --revert`.\n\n"
+    "revert": "Bring back one of several features that were unlearned one after the other, about as it was.\n\n"
+    "What an earlier run changed in the weights is subtracted. The last one goes back exactly: `apply --revert`.\n\n"
     "Example:  unfeature revert runs/slant --of runs/thick --to only_slant_gone.safetensors",
     "assets": "Check the files of others that benchmarks run against, or fetch missing ones: only then is a connection "
     "opened, and only with --yes.\n\n"
