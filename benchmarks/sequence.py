@@ -1,6 +1,6 @@
 """One feature after another: does the first stay gone?
 
-    python benchmarks/sequence.py
+    UNFEATURE_ASSETS=../shared/assets python benchmarks/sequence.py
 
 Thick strokes out of mnist-vae from 100 marks a side by --preset counterfactual, then slant out of the result the same
 way; and the two in one run beside it. 10,000 fresh samples a figure, each feature by its own measurement, cut on the
