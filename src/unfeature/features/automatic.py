@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -123,8 +122,7 @@ class Automatic:
         marked = fresh.learn(original, feedback, self.options, self.helpers, self.seed)
         check_telling(marked, feedback.feature)
         network = self.helpers.extractor(self.options.extractor)
-        seeds = np.array([*feedback.positives, *feedback.negatives], dtype=np.int64)
-        opinion = second_opinion(original, seeds, marked, network, self.seed)
+        opinion = second_opinion(original, fresh.sides(feedback)[0], marked, network, self.seed)
         variants = self._variants(original, gallery, feedback, marked)
         rough = Bench.drawn(original, opinion, self._seeds(original, 0), None)
         tried = self._search(variants, rough)
@@ -201,9 +199,10 @@ def measured_again(tried: Sequence[Point], wanted: float) -> list[Point]:
     for finder in OFFSETS:
         own = [i for i, point in enumerate(tried) if point.finder == finder]
         reaching = [i for i in own if tried[i].upper <= wanted]
-        kept |= (
-            {min(reaching or own, key=lambda i: tried[i].cost if reaching else tried[i].cost[::-1])} if own else set()
-        )
+        if reaching:
+            kept.add(min(reaching, key=lambda i: tried[i].cost))
+        elif own:
+            kept.add(min(own, key=lambda i: tried[i].cost[::-1]))
     return [tried[i] for i in sorted(kept)]
 
 

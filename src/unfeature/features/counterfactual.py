@@ -7,6 +7,7 @@ takes for one without it, everything else kept. The search itself is `unfeature.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -106,12 +107,16 @@ class CounterfactualFeature:
         erased[rows] = moved
         return erased
 
+    @cached_property
+    def _bank_scores(self) -> Tensor:
+        return self._scores(self.bank)
+
     def adjusted(self, threshold: float, margin: float) -> CounterfactualFeature:
         """The same search with another threshold and margin, which (11) takes in where latents are moved.
 
         Of the bank stays what is without the feature at that margin too, or the one latent that shows it least.
         """
-        scores = self._scores(self.bank)
+        scores = self._bank_scores
         free = scores < threshold - margin
         free = free if bool(free.any()) else scores == scores.min()
         return replace(self, threshold=threshold, margin=margin, bank=self.bank[free])

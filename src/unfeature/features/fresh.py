@@ -23,11 +23,11 @@ from unfeature.features.noise import (
     robust_weights,
 )
 from unfeature.features.probes import Probe, fit_probe
-from unfeature.features.views import PART, guiding, reduced
+from unfeature.features.views import PART, guiding
 from unfeature.images import rows_at_once
 from unfeature.options import FindOptions
 from unfeature.protocols import Extractor, Generator
-from unfeature.seeds import stream
+from unfeature.seeds import Seeds, stream
 
 PIXELS = 2**26
 """Of all fresh pictures together, at most."""
@@ -91,10 +91,15 @@ class Marked:
         return told
 
 
+def sides(feedback: Feedback) -> tuple[Seeds, Flags]:
+    """Seeds (n,) of the sure marks, and (n,) whether each says that the feature is there."""
+    seeds = np.array([*feedback.positives, *feedback.negatives], dtype=np.int64)
+    return seeds, np.arange(len(seeds)) < len(feedback.positives)
+
+
 def learn(generator: Generator, feedback: Feedback, options: FindOptions, helpers: Helpers, seed: int) -> Marked:
     """The guide that the options name, or a probe of the marks' pictures. TooFewMarks, BadOption."""
-    seeds = np.array([*feedback.positives, *feedback.negatives], dtype=np.int64)
-    labels = np.arange(len(seeds)) < len(feedback.positives)
+    seeds, labels = sides(feedback)
     if options.guide:
         _, images = drawn(generator, seeds)
         named = JudgeGuide(helpers.judge(options.guide), options.guide)
@@ -105,9 +110,7 @@ def learn(generator: Generator, feedback: Feedback, options: FindOptions, helper
         return Marked(named, labels, log_odds, _rates(labels, log_odds))
     network = helpers.extractor(options.extractor)
     latents, images = drawn(generator, np.array([*seeds, *feedback.unsure], dtype=np.int64))
-    probe, rates, out, unsure = fit_robust(
-        latents, images if network is not None else reduced(images), labels, seed=seed, extractor=network
-    )
+    probe, rates, out, unsure = fit_robust(latents, images, labels, seed=seed, extractor=network)
     held_out = np.clip(probe.held_out, 1e-9, 1 - 1e-9)
     guide = ProbeGuide(probe, options.extractor)
     return Marked(guide, labels, np.log(held_out / (1 - held_out)), rates, out, unsure)
@@ -133,8 +136,8 @@ def fit_robust(
     near = np.zeros(len(latents), dtype=np.bool_)
     if len(latents) > n:
         scores = probe.score(None, images[n:])
-        usual = (float(probe.held_out[labels == side].mean()) for side in (False, True))
-        near[n:] = (scores > next(usual)) & (scores < next(usual))
+        without, shows = (float(probe.held_out[labels == side].mean()) for side in (False, True))
+        near[n:] = (scores > without) & (scores < shows)
     if out.any() or near.any():
         rows = torch.from_numpy(np.r_[np.arange(n), np.flatnonzero(near)])
         probe = fit_probe(

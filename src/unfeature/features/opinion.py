@@ -27,7 +27,7 @@ from unfeature.features.fresh import Marked
 from unfeature.features.guides import Guide, ProbeGuide
 from unfeature.features.noise import Flags, Values
 from unfeature.features.probes import Probe, fit_probe
-from unfeature.features.views import Space, in_parts, reduced, spaces_of
+from unfeature.features.views import Space, in_parts, spaces_of
 from unfeature.protocols import Extractor, Generator
 from unfeature.seeds import Seeds
 
@@ -118,8 +118,7 @@ def second_opinion(
     latents, images = drawn(generator, seeds)
     taken = marked.guide.probe.spaces if isinstance(marked.guide, ProbeGuide) else ()
     others: tuple[Space, ...] = tuple(s for s in spaces_of(extractor) if s not in taken)
-    small = images if extractor is not None else reduced(images)
-    second = fit_probe(latents, small, marked.labels, seed=seed, spaces=others, extractor=extractor)
+    second = fit_probe(latents, images, marked.labels, seed=seed, spaces=others, extractor=extractor)
     held = logit(np.clip(second.held_out, CLIP, 1 - CLIP))
     views = np.stack([marked.log_odds, held], axis=1)
     return Opinion(marked.guide, second, weighed(views, marked.labels, seed))

@@ -117,10 +117,8 @@ def fit_probe(
         )
     out = np.zeros(len(labels), dtype=np.bool_) if left_out is None else left_out
     _check_sides(int((labels & ~out).sum()), int((~labels & ~out).sum()))
-    marks, looked_at = (
-        Marks(labels, out, len(latents) - len(labels)),
-        spaces_of(extractor) if spaces is None else spaces,
-    )
+    marks = Marks(labels, out, len(latents) - len(labels))
+    looked_at = spaces_of(extractor) if spaces is None else spaces
     lines, held = [], []
     for space in looked_at:
         with torch.no_grad():

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from unfeature.artifacts import Feedback
 from unfeature.drawing import batches
 from unfeature.errors import BadOption, NotEnoughFeedback
 from unfeature.features import FINDERS
+from unfeature.features.fresh import sides
 from unfeature.features.guides import Helpers, kept_by_judge, names_kept
 from unfeature.features.stand_ins import check_examples, stood_in
 from unfeature.features.strata import confounding
@@ -47,13 +47,13 @@ def find(
             sides = len(feedback.positives), len(feedback.negatives)
             raise NotEnoughFeedback(feedback.feature, *sides, shlex.quote(str(run.folder)))
         check_examples(options, feedback)
+        request = run.read_as("request.json", Request)
         others = together(run.folder, options.also, generator)
-        _check_guides(run, options, [*about.after, *(other for _, tellers in others for other in tellers)])
+        _check_guides(request.judge, options, [*about.after, *(other for _, tellers in others for other in tellers)])
         references = [reference for _, reference in options.kept]
         for reference in (options.extractor, options.guide, *references):
             name_code(reference)
-        wanted = run.read_as("request.json", Request).wanted_ratio
-        helpers = replace(the_helpers(run, generator, options.extractor), wanted_ratio=wanted)
+        helpers = replace(the_helpers(run, generator, options.extractor), wanted_ratio=request.wanted_ratio)
         for sentence in _confounded(generator, feedback, options, helpers):
             on_note(sentence)
         finder: Finder = resolve("finder", FINDERS, options.finder)(options, helpers, about.seed, on_batch)
@@ -66,9 +66,9 @@ def find(
     return feature
 
 
-def _check_guides(run: Run, options: FindOptions, others: list[Other]) -> None:
+def _check_guides(judge: str, options: FindOptions, others: list[Other]) -> None:
     """BadOption where a judge of this run is asked to guide too, or guided another's feature, or a keep has no name."""
-    judges = {run.read_as("request.json", Request).judge, *(other.request.judge for other in others)} - {""}
+    judges = {judge, *(other.request.judge for other in others)} - {""}
     for entry, (name, reference) in zip(options.keep, options.kept, strict=True):
         if not (name and reference):
             raise BadOption(
@@ -94,8 +94,7 @@ def _check_guides(run: Run, options: FindOptions, others: list[Other]) -> None:
 
 def _confounded(generator: Generator, feedback: Feedback, options: FindOptions, helpers: Helpers) -> list[str]:
     """Where the marks themselves cannot tell the feature from something that should be kept."""
-    seeds = np.array([*feedback.positives, *feedback.negatives], dtype=np.int64)
-    labels, told = np.arange(len(seeds)) < len(feedback.positives), []
+    (seeds, labels), told = sides(feedback), []
     for name, reference in options.kept:
         judge = helpers.judge(reference)
         said = kept_by_judge(judge)

@@ -7,17 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from unfeature.artifacts import Artifact, Feedback, Gallery, GeneratorSpec, Preview, content_id
 from unfeature.drawing import drawn
 from unfeature.errors import MissingStep, ShapeError, TooFewMarks, WrongGenerator
 from unfeature.features import load_feature
-from unfeature.features.fresh import fit_robust
+from unfeature.features.fresh import fit_robust, sides
 from unfeature.features.guides import Helpers, ProbeJudge
 from unfeature.features.probes import LEAST
-from unfeature.features.views import reduced
 from unfeature.generators.filling import fill
 from unfeature.generators.loading import load_generator
 from unfeature.judging import is_marks_file, load_extractor, load_guide, load_judge, marks_from_file
@@ -155,18 +153,16 @@ def _learnt(path: Path, run: Run, generator: Generator, network: Extractor | Non
     feedback = marks_from_file(path, the_gallery(run, generator), "")
     if feedback.generator != generator.spec.id:
         raise WrongGenerator(f"file of marks {path}", feedback.generator, generator.spec.id)
-    seeds = np.array([*feedback.positives, *feedback.negatives], dtype=np.int64)
-    labels = np.arange(len(seeds)) < len(feedback.positives)
-    sides = int(labels.sum()), int((~labels).sum())
-    if min(sides) < LEAST:
+    counts = len(feedback.positives), len(feedback.negatives)
+    if min(counts) < LEAST:
         raise TooFewMarks(
-            f"{path} marks {sides[0]} pictures as showing it and {sides[1]} as not; what is kept needs at least "
+            f"{path} marks {counts[0]} pictures as showing it and {counts[1]} as not; what is kept needs at least "
             f"{LEAST} of each. Mark more."
         )
+    seeds, labels = sides(feedback)
     latents, images = drawn(generator, seeds)
     seed = run.read_as("run.json", About).seed
-    small = images if network is not None else reduced(images)
-    return ProbeJudge(fit_robust(latents, small, labels, seed=seed, extractor=network)[0], f"a probe of {path}")
+    return ProbeJudge(fit_robust(latents, images, labels, seed=seed, extractor=network)[0], f"a probe of {path}")
 
 
 def the_feature(run: Run, generator: Generator) -> tuple[Feature, dict[str, Any]]:

@@ -17,7 +17,7 @@ from unfeature.images import rows_at_once, to_pixels
 from unfeature.judging import CLIP
 from unfeature.marks import SOURCE
 from unfeature.options import EvaluateOptions, UnlearnOptions
-from unfeature.protocols import Extractor, Generator, Judge
+from unfeature.protocols import Extractor, Feature, Generator, Judge
 from unfeature.seeds import stream
 from unfeature.store import Run, TrainingState
 from unfeature.unlearners.instant import InstantEdit
@@ -151,9 +151,10 @@ def report(folder: str | Path) -> list[Path]:
             "steps": f"{training['step']}; {training['stopped']}",
             "unlearn options": training["options"],
         }
-        chosen = the_feature(run, generator)[1].get("about", {}).get("choice")
+        feature, found = the_feature(run, generator)
+        chosen = found.get("about", {}).get("choice")
         facts |= {"choice": chosen} if chosen else {}
-        pictures = _pictures(run, generator, student, about.seed)
+        pictures = _pictures(run, generator, student, feature, about.seed)
         given = (result, teacher, log, pictures, facts)
         plain = {"verdict": vars(verdict(result)), "evaluation": result.to_json(), "preview": teacher.to_json()}
         plain |= {"log": training["records"], "facts": facts}
@@ -164,11 +165,10 @@ def report(folder: str | Path) -> list[Path]:
         ]
 
 
-def _pictures(run: Run, generator: Generator, student: Generator, seed: int) -> Pictures:
+def _pictures(run: Run, generator: Generator, student: Generator, feature: Feature, seed: int) -> Pictures:
     """The first pictures of the evaluation that showed the feature, and the first that were never touched."""
     from unfeature.reports import Pictures
 
-    feature, _ = the_feature(run, generator)
     judge = the_judge(run, generator, seed)
     assert judge is not None, "an evaluation exists, so somebody judged"
     seeds = stream("evaluate", seed, 0, rows_at_once(generator.spec.image_shape, SHOWN, 2 * PAIRS, BATCH))
