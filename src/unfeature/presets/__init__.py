@@ -1,10 +1,14 @@
-"""Named sets of options, one TOML file each; what a file does not say is the default."""
+"""Named sets of options, one TOML file each; what a file does not say is the default. No torch here."""
 
 from __future__ import annotations
 
+import tomllib
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
-from unfeature.errors import UnknownName
+from unfeature.errors import BadFile, UnknownName
+from unfeature.options import RunOptions
 
 
 def presets() -> dict[str, str]:
@@ -19,3 +23,26 @@ def preset(name: str) -> str:
     if name not in known:
         raise UnknownName("preset", name, known)
     return known[name]
+
+
+def read_options(path: str | Path | None = None, base: str = "") -> RunOptions:
+    """Options from a TOML file, a table for each verb, over those of a preset; BadFile, UnknownName, BadOption."""
+    values = _toml(f"preset {base}", preset(base)) if base else {}
+    if path is not None:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise BadFile(f"cannot read {path}: {error.strerror}. Check the path.") from error
+        except UnicodeDecodeError as error:
+            raise BadFile(f"{path} is not text in UTF-8: {error.reason}. Save it again as UTF-8.") from error
+        for key, value in _toml(str(path), text).items():
+            below = values.get(key)
+            values[key] = {**below, **value} if isinstance(value, dict) and isinstance(below, dict) else value
+    return RunOptions.parse(values)
+
+
+def _toml(name: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadFile(f"{name} is not TOML: {error}. Mend that line.") from error

@@ -3,6 +3,7 @@
 The faces (command line, page) call these and nothing deeper.
 """
 
+from unfeature.presets import read_options
 from unfeature.workflow.checking import check
 from unfeature.workflow.exporting import apply, export
 from unfeature.workflow.finding import find
@@ -11,7 +12,7 @@ from unfeature.workflow.proving import evaluate, report
 from unfeature.workflow.reverting import revert
 from unfeature.workflow.studying import study_feedback, study_outcome, study_unlearn
 from unfeature.workflow.training import preview, unlearn, wanted_ratio
-from unfeature.workflow.whole import read_options, run
+from unfeature.workflow.whole import run
 
 __all__ = [
     "apply",

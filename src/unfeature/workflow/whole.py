@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from unfeature.artifacts import Preview, StepRecord
-from unfeature.errors import BadFile
 from unfeature.options import RunOptions
-from unfeature.presets import preset
 from unfeature.workflow.finding import find
 from unfeature.workflow.marking import mark, sample
 from unfeature.workflow.proving import evaluate, report
 from unfeature.workflow.training import preview, unlearn
-
-
-def read_options(path: str | Path | None = None, base: str = "") -> RunOptions:
-    """Options from a TOML file, a table for each verb, over those of a preset; BadFile, UnknownName, BadOption."""
-    values = _toml(f"preset {base}", preset(base)) if base else {}
-    if path is not None:
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise BadFile(f"cannot read {path}: {error.strerror}. Check the path.") from error
-        except UnicodeDecodeError as error:
-            raise BadFile(f"{path} is not text in UTF-8: {error.reason}. Save it again as UTF-8.") from error
-        for key, value in _toml(str(path), text).items():
-            below = values.get(key)
-            values[key] = {**below, **value} if isinstance(value, dict) and isinstance(below, dict) else value
-    return RunOptions.parse(values)
-
-
-def _toml(name: str, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadFile(f"{name} is not TOML: {error}. Mend that line.") from error
 
 
 def run(
