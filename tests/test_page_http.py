@@ -212,7 +212,13 @@ def test_marks_from_a_file(page: Page, run: str) -> None:
     told = page.client.post(path + "m.csv", content=b"seed,mark\n5,1\n6,0\n7,?\n")
     assert told.json() == {"shows": 1, "unsure": 1, "without": 1}
     assert list((page.folder / run / "history").glob("feedback-*.json")), "the marks there before are kept"
-    for name, body in (("m.csv", b"a,b\n1,2\n"), ("m.exe", b""), ("m.json", b"["), ("m.json", b'{"positives": ["x"]}')):
+    for name, body in (
+        ("m.csv", b"a,b\n1,2\n"),
+        ("m.exe", b""),
+        ("m.json", b"["),
+        ("m.json", b'{"steps": 0}'),
+        ("m.json", b'{"positives": ["x"]}'),
+    ):
         refused = page.client.post(path + name, content=body)
         assert refused.status_code == 422 and refused.json()["error"], name
     assert page.get(f"/api/runs/{run}")["marks"]["shows"] == [5]
@@ -255,6 +261,7 @@ PATHS = (
     "/api/runs/{r}/marks/file?name=x.{s}", "/api/runs/{r}/advice", "/api/runs/{r}/pairs.png?threshold={n}&margin={n}",
     "/api/runs/{r}/job", "/api/runs/{r}/strip.png", "/api/runs/{r}/compare", "/api/runs/{r}/compare/after/{n}.png",
     "/api/runs/{r}/report", "/api/runs/{r}/download/{s}", "/api/runs/{r}/study", "/api/runs/{r}/study/job",
+    "/api/runs/{r}/ways", "/api/runs/{r}/found",
     "/api/runs/{r}/study/report", "/s/{s}", "/s/{s}/state", "/s/{s}/marks", "/s/{s}/sheets/{n}.png", "/{s}",
 )  # fmt: skip
 VALUES = (
@@ -262,7 +269,7 @@ VALUES = (
     [[0, "shows"]], [[-5, "shows"]], [[2**40, "shows"]], [[0, "maybe"]], [[0]], {"a": 1}, ["Ann"], ["Ann", "Ann"],
 )  # fmt: skip
 FIELDS = ("client", "first", "ops", "action", "threshold", "margin", "steps", "generator", "feature", "judge", "name",
-          "annotators", "count", "seconds", "weights", "other")  # fmt: skip
+          "annotators", "count", "seconds", "weights", "other", "way", "keep")  # fmt: skip
 
 
 def malformed(dice: random.Random, run: str) -> tuple[str, str, bytes]:

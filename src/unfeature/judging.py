@@ -228,6 +228,10 @@ def marks_from_file(path: Path, gallery: Gallery, feature: str) -> Feedback:
     except OSError as error:
         raise BadFile(f"cannot read {path}: {error.strerror}. Check the path.") from error
     value = _read_csv(path, data) if path.suffix == ".csv" else parse_json(path, data)
+    if not {"positives", "negatives", "unsure"} & set(value):
+        raise BadFile(
+            f"{path} names no marks; expected positives and negatives, lists of seeds. Choose a file of marks."
+        )
     try:
         sides: list[tuple[int, ...]] = [
             tuple(map(_seed, value.get(side, ()))) for side in ("positives", "negatives", "unsure")
