@@ -22,6 +22,7 @@ from unfeature.drawing import drawn
 from unfeature.generators.loading import load_generator
 from unfeature.judging import load_judge
 from unfeature.seeds import stream
+from unfeature.store import Run
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -273,6 +274,13 @@ def finished(served: Served) -> str:
     return "finished"
 
 
+def inaccessible(page: Page) -> list[str]:
+    """What axe finds wrong with the page as it is now."""
+    page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run({exclude: ['iframe']}, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")
+    return [f"{each['id']}: {[n['html'][:120] for n in each['nodes']][:3]}" for each in found["violations"]]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280, 2560])
 def test_every_step_is_accessible_and_fits(
@@ -287,12 +295,57 @@ def test_every_step_is_accessible_and_fits(
         page.wait_for_selector(shown)
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, step
-        page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
-        found = page.evaluate("axe.run({exclude: ['iframe']}, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")
-        told[step] = [f"{each['id']}: {[n['html'][:120] for n in each['nodes']][:3]}" for each in found["violations"]]
+        told[step] = inaccessible(page)
     assert {step: problems for step, problems in told.items() if problems} == {}
     ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == (scheme == "dark")
+    window.close()
+
+
+def test_a_search_is_chosen_and_what_stays(browser: Browser, served: Served) -> None:
+    for name, measured in (("leaning", "slant"), ("bold", "thickness")):
+        workflow.sample(served.folder / name, "mnist-vae", o.SampleOptions(count=600))
+        workflow.mark(served.folder / name, name, measured, o.MarkOptions(per_side=40))
+        workflow.request(served.folder / name, name, "")  # nobody judges: no evaluation
+    window = Watched(browser, served, viewport={"width": 360, "height": 740}, bypass_csp=True)
+    page, named = window.page, f"{served.address}#/leaning"
+    page.goto(f"{named}/preview")
+    along = page.get_by_role("radio", name=re.compile("^Along one direction"))
+    search = page.get_by_role("radio", name=re.compile("^Search through the generator"))
+    expect(along).to_be_checked()
+    page.get_by_role("slider").wait_for()
+    along.focus()
+    page.keyboard.press("ArrowDown")
+    expect(search).to_be_checked()
+    expect(page.get_by_role("slider")).to_have_count(0)
+    expect(page.get_by_role("button", name="Use this strength")).to_have_count(0)
+    page.get_by_role("checkbox", name=re.compile("^bold")).check()
+    targets = [*page.locator(".choice:visible").all(), page.get_by_role("button", name="Use this way")]
+    assert all(box["height"] >= 44 for target in targets if (box := target.bounding_box()))
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert inaccessible(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_role("button", name="Use this way").click()
+    expect(page.get_by_text("“Search through the generator”; bold stays as it is")).to_be_visible()
+    page.locator("summary").first.click()
+    expect(page.get_by_label(re.compile("More steps"))).to_have_value("2000")
+    page.get_by_label(re.compile("More steps")).fill("20")
+    page.get_by_role("button", name="Unlearn", exact=True).click()
+    page.get_by_role("progressbar").wait_for()
+    page.get_by_role("link", name="Compare before and after").wait_for()
+    expect(page.get_by_role("heading", name="How it was found")).to_be_visible()
+    expect(page.get_by_text("kept as it is: digit, bold.")).to_be_visible()
+    expect(page.get_by_role("link", name="Open the report")).to_have_count(0)
+    made = Run(served.folder / "leaning")
+    found, training = (made.read_facts(f"{part}.safetensors")["options"] for part in ("feature", "unlearned"))
+    assert found["finder"] == "counterfactual" and found["keep"] == [f"bold={served.folder / 'bold/feedback.json'}"]
+    assert (training["alpha"], training["steps"]) == (0.05, 20)
+    page.evaluate("sessionStorage.clear()")  # as in another window
+    page.goto(f"{named}/preview")
+    page.reload()
+    expect(search).to_be_checked()
+    expect(page.get_by_role("checkbox", name=re.compile("^bold"))).to_be_checked()
     window.close()
 
 

@@ -23,6 +23,7 @@ from unfeature.store import write_atomic
 from unfeature.web.desk import Desk, OpenRun, UnknownRun
 from unfeature.web.painter import Overtaken
 from unfeature.web.security import BODY, REPORT_POLICY, Guard, TooLarge
+from unfeature.web.ways import DIRECTION, Way, asked_for
 
 STATIC = Path(__file__).parent / "static"
 SHEETS = 2**20
@@ -64,9 +65,11 @@ class Work(Asking):
     """Start, go on or stop."""
 
     action: Literal["start", "cancel"]
+    way: Way = DIRECTION
+    keep: list[Annotated[str, Field(max_length=64)]] = Field([], max_length=32)
     threshold: float | None = Field(None, ge=-1e6, le=1e6)
     margin: float = Field(0.0, ge=0, le=10)
-    steps: int = Field(1000, ge=1, le=1_000_000)
+    steps: int | None = Field(None, ge=1, le=1_000_000)
 
 
 def page(desk: Desk, hosts: frozenset[str], token: str = "") -> Guard:
@@ -248,12 +251,20 @@ def _add_work(routes: APIRouter, desk: Desk) -> None:
         folder = desk.folder(name)
         if asked.action == "cancel":
             await desk.jobs.cancel(folder)
-        elif asked.threshold is None:
-            raise BadOption("training was asked for without a threshold; expected a number. Choose a strength first.")
         else:
+            known = [run["name"] for run in await asyncio.to_thread(desk.others, name)] if asked.keep else []
+            told = asked_for(asked.model_dump(exclude={"action"}, exclude_unset=True), known)
             async with desk.opened(name).lock:
-                await desk.jobs.start(folder, asked.model_dump(exclude={"action"}))
+                await desk.jobs.start(folder, told)
         return desk.jobs.state(folder)
+
+    @routes.get("/api/runs/{name}/ways")
+    def ways(name: str) -> dict[str, Any]:
+        return desk.ways(name)
+
+    @routes.get("/api/runs/{name}/found")
+    async def found(name: str) -> dict[str, Any]:
+        return {"sentences": await desk.look(name, "found")}
 
 
 def _add_files(routes: APIRouter, desk: Desk) -> None:

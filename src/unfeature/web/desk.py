@@ -15,8 +15,9 @@ from unfeature.errors import MissingStep, RunBusy, UnfeatureError
 from unfeature.marks import SIDES, Marks
 from unfeature.metrics import MEASUREMENTS
 from unfeature.store import Run
-from unfeature.web.jobs import Jobs, trained
+from unfeature.web.jobs import CHOICE, Jobs, trained
 from unfeature.web.painter import Painter
+from unfeature.web.ways import WAYS, base
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -187,6 +188,24 @@ class Desk:
             "files": [file for file in DOWNLOADS if run.has(file)] if self.stage(name) != "marking" else [],
             "locked": self.locked(name),
         }
+
+    def others(self, name: str) -> list[dict[str, Any]]:
+        """Runs whose marks may say what a run's edit keeps: of the same generator, with marks of both sides."""
+        generator, found = self.opened(name).marks.asked.generator, []
+        for run in self._listed():
+            if run["name"] == name or run["generator"] != generator:
+                continue
+            counts = self.opened(run["name"]).marks.counts()
+            if counts["shows"] and counts["without"]:
+                found.append({key: run[key] for key in ("name", "feature")} | counts)
+        return found
+
+    def ways(self, name: str) -> dict[str, Any]:
+        """How a run's feature may be found: each way's steps, what may be kept, and what was asked for last."""
+        state = self.jobs.state(self.folder(name))
+        chosen = {key: state[key] for key in CHOICE if key in state}
+        steps = {way: base(way).unlearn.steps for way in WAYS}
+        return {"steps": steps, "others": self.others(name), "chosen": chosen or None}
 
     def stage(self, name: str) -> str:
         """How far a run is: "marking", "trained" or "proved"."""

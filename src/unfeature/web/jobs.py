@@ -15,9 +15,13 @@ from typing import Any
 from unfeature.artifacts import Feedback, content_id
 from unfeature.errors import RunBusy, UnfeatureError
 from unfeature.store import Run, TrainingState
+from unfeature.web.ways import STRENGTH, went
 
 PATIENCE = 30
 """Seconds a stopped process has to save and leave."""
+
+CHOICE = ("way", "keep", *STRENGTH)
+"""What a training was asked for, by which it goes on."""
 
 
 @dataclass
@@ -29,6 +33,7 @@ class Job:
     began: float = 0.0
     first: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     listener: asyncio.Task[None] | None = None
 
     @property
@@ -37,7 +42,7 @@ class Job:
         return self.process.returncode is None
 
     def seconds_left(self) -> float | None:
-        """Of the present verb, from its pace so far."""
+        """Of the present verb, or of the part of it that is being counted, from its pace so far."""
         step, steps = int(self.told["step"]), int(self.told["steps"])
         if not self.began or step <= self.first or not steps:
             return None
@@ -49,9 +54,11 @@ class Job:
             self.told |= {"step": 0, "steps": 0} | line
             self.began = 0.0
             return
-        if not self.began and "step" in line:
+        anew = line.get("steps", self.told["steps"]) != self.told["steps"] or line.get("step", 0) < self.told["step"]
+        if "step" in line and (anew or not self.began):
             self.began, self.first = time.monotonic(), line["step"]
         self.told |= {key: line[key] for key in ("step", "steps", "error", "done") if key in line}
+        self.warnings += [line["warning"]] if "warning" in line else []
         if line.get("distance") is not None:
             self.records.append({key: line[key] for key in ("step", "loss", "distance", "ratio")})
 
@@ -75,7 +82,7 @@ class Jobs:
                 stderr=log,
                 env={**os.environ, "PYTHONWARNINGS": "ignore"},
             )
-        given = {key: asked[key] for key in ("threshold", "margin") if key in asked}
+        given = {key: asked[key] for key in CHOICE if key in asked}
         job = self._jobs[folder] = Job(process, {"verb": "find", "step": 0, "steps": 0} | given)
         job.listener = asyncio.create_task(self._listen(job))
 
@@ -113,7 +120,7 @@ class Jobs:
         """What the page shows, of the process or of what an earlier one left."""
         job = self._jobs.get(folder)
         empty = {"state": "none", "verb": "", "step": 0, "steps": 0, "seconds_left": None, "records": [], "strip": 0}
-        empty |= {"error": "", "sentence": "", "note": "", "verdict": ""}
+        empty |= {"error": "", "sentence": "", "note": "", "verdict": "", "warnings": []}
         run, trains = Run(folder), self.kind == "train"
         saved = _saved(run) if trains else {}
         outdated = trains and job is not None and "done" in job.told and not job.running and not of_these_marks(run)
@@ -122,7 +129,7 @@ class Jobs:
         told = {"verb": job.told["verb"], "step": job.told["step"], "steps": job.told["steps"]}
         told |= {"seconds_left": job.seconds_left(), "error": job.told.get("error", "")}
         told |= {"sentence": job.told.get("done", ""), "verdict": saved.get("verdict", "")}
-        told |= {key: job.told[key] for key in ("threshold", "margin") if key in job.told}
+        told |= {key: job.told[key] for key in CHOICE if key in job.told} | {"warnings": job.warnings}
         records = saved.get("records") or job.records
         told |= {"records": records, "strip": saved.get("strip", 0), "note": saved.get("note", "")}
         return empty | told | {"state": _state(job)}
@@ -150,8 +157,7 @@ def _saved(run: Run) -> dict[str, Any]:
         told["steps"] = facts["records"][-1]["steps"] if records else facts["step"]
         done = bool(facts["stopped"]) and run.has("unlearned.safetensors")
         note = {"note": f"{facts['step']} steps; {facts['stopped']}"} if facts["stopped"] else {}
-        feature = run.read_facts("feature.safetensors")
-        told |= {key: feature[key] for key in ("threshold", "margin") if key in feature}
+        told |= went(run.folder, run.read_facts("feature.safetensors"))
         ending = _verdict(run) if done else {}
         return told | note | {"state": "done" if done else "stopped"} | ending
     except (UnfeatureError, LookupError):

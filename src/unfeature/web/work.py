@@ -1,6 +1,6 @@
 """The process that trains, started by the page: the verbs from `find` to `report`, told as lines of JSON.
 
-    python -m unfeature.web.work train RUN '{"threshold": 0.1, "margin": 0.5, "steps": 1000}'
+    python -m unfeature.web.work train RUN '{"way": "auto", "keep": ["slant"], "steps": 1000}'
 
 It stops, with everything saved, when its standard input closes: when the page cancels, and when the server dies.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from unfeature.errors import UnfeatureError
+from unfeature.web import ways
 
 EVERY = 20
 """Steps between two lines about training; checked steps are told in any case."""
@@ -36,12 +37,12 @@ def train(folder: Path, asked: dict[str, Any]) -> str:
 
     say(verb="find")
     workflow.fix_cut(folder)
-    workflow.find(folder, o.FindOptions.parse({key: asked[key] for key in ("threshold", "margin")}))
+    workflow.find(folder, ways.find_options(folder, asked), tell_batch, lambda sentence: say(warning=sentence))
     say(verb="preview")
-    flips, distances = extractors(folder)
+    flips, distances = ways.extractors(folder)
     workflow.preview(folder, o.PreviewOptions(extractor=flips))
     say(verb="unlearn", steps=asked["steps"])
-    workflow.unlearn(folder, o.UnlearnOptions(steps=asked["steps"]), on_step=tell_step)
+    workflow.unlearn(folder, ways.unlearn_options(asked), on_step=tell_step)
     if not json.loads((folder / "request.json").read_text())["judge"]:
         return "Trained. Nobody was named to judge the result, so there is no report: look at the pictures."
     say(verb="evaluate", step=0, steps=0)
@@ -52,12 +53,6 @@ def train(folder: Path, asked: dict[str, Any]) -> str:
     return sentence
 
 
-def extractors(folder: Path) -> tuple[str, str]:
-    """Who tells flips in a preview, if anybody, and in whose features distances are measured: digits, or colour."""
-    grey = json.loads((folder / "run.json").read_text())["spec"]["image_shape"][0] == 1
-    return ("mnist-digits", "mnist-digits") if grey else ("", "squeezenet")
-
-
 def tell_step(record: Any) -> None:
     """A step record, not every one."""
     if record.distance is not None or record.step % EVERY == 0:
@@ -66,7 +61,7 @@ def tell_step(record: Any) -> None:
 
 
 def tell_batch(done: int, total: int) -> None:
-    """How far the evaluation is."""
+    """How far finding or the evaluation is."""
     say(step=done, steps=total)
 
 
@@ -77,7 +72,7 @@ def study(folder: Path, asked: dict[str, Any]) -> str:
     workflow.study_unlearn(
         folder,
         steps=asked["steps"],
-        extractors=extractors(folder),
+        extractors=ways.extractors(folder),
         on_verb=lambda who: say(verb=who, step=0, steps=asked["steps"]),
         on_step=tell_step,
     )

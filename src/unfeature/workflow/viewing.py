@@ -127,6 +127,11 @@ class Viewer:
         parts = self.generator, self._feature(), self._fresh(), judge, self._extractor()
         return strengths.measure(*parts, wanted=wanted, seconds=SECONDS)
 
+    def found(self) -> list[str]:
+        """What the run's feature says of itself; MissingStep where the marks have no feature yet."""
+        feature = inputs.the_feature(self.run, self.generator)[0]
+        return feature.told()
+
     def pairs(self, threshold: float, margin: float) -> bytes:
         """PNG of 16 originals and what they become: eight originals, their teachers, eight more, their teachers."""
         feature = self._feature().adjusted(threshold, margin)

@@ -1,7 +1,8 @@
-// Preview: choose how strong the edit is by its pictures and its price, before any training.
+// Preview: choose the way, and how strong the edit is by its pictures and its price, before any training.
 import {chartOf, percent, range, shareTicks, svg, ticks} from "./figures.js";
-import {announce, element, home, refused, tell, waiting, way} from "./shell.js";
+import {announce, element, home, refused, tell, waiting} from "./shell.js";
 import {board} from "./pictures.js";
+import {chooser, DIRECTION, take} from "./ways.js";
 
 const READING = "Every dot is a strength that was measured. Further down, fewer pictures still show it; further right, the others change more. The joined dots are the best bargains.";
 
@@ -164,12 +165,9 @@ function strengthSlider(order, recommended) {
   return {slider, box: element("div", {class: "strength"}, label, ends, slider, element("div", {class: "ticks"}, tick))};
 }
 
-/** Keep the strength for Unlearn, and go there. */
-function take(run, point) {
-  const kept = {threshold: point.threshold, margin: point.margin};
-  if (point.ratio) Object.assign(kept, {before: point.before, ratio: point.ratio.value, rewritten: point.rewritten});
-  sessionStorage.setItem(`strength/${run.name}`, JSON.stringify(kept));
-  location.hash = way(run, "unlearn");
+/** What Unlearn needs of a strength. */
+function chosen({threshold, margin, ratio, before, rewritten}) {
+  return {way: DIRECTION, threshold, margin, ...(ratio && {before, ratio: ratio.value, rewritten})};
 }
 
 function build(root, run, api, front) {
@@ -220,7 +218,7 @@ function build(root, run, api, front) {
     choose(at(Number(slider.value)));
     numbers.fill(point);
   });
-  use.addEventListener("click", () => take(run, point));
+  use.addEventListener("click", () => take(run, chosen(point)));
 
   const strength = element("div", {class: "card at-strength"}, box);
   const effect = element("div", {class: "card at-effect"}, readings, use);
@@ -231,23 +229,47 @@ function build(root, run, api, front) {
   return source.stop;
 }
 
-export function mount(root, run, api) {
+/** Measures strengths, once, and shows them in `box`; {begin(), stop()}. */
+function strengths(box, run, api) {
   let here = true;
+  let begun = false;
   let stop = () => {};
   const wait = waiting("Measuring what each strength would do. Nothing is trained yet …");
-  root.append(element("h1", {}, "How strong should the edit be?"), wait);
   const measured = (front) => {
     if (!here) return;
     wait.remove();
-    stop = build(root, run, api, front);
-    announce(front.sentence);
+    stop = build(box, run, api, front);
+    if (!box.hidden) announce(front.sentence);
   };
   const failed = (error) => here && wait.replaceWith(refused(error, run, "mark", "Back to the pictures"));
-  api.post(`${home(run)}/front`, {}).then(measured).catch(failed);
+  function begin() {
+    if (begun) return;
+    begun = true;
+    box.append(wait);
+    api.post(`${home(run)}/front`, {}).then(measured).catch(failed);
+  }
+  return {begin, stop: () => { here = false; stop(); }};
+}
+
+export function mount(root, run, api) {
+  let here = true;
+  const box = element("div", {});
+  const along = strengths(box, run, api);
+  const offered = (offer) => {
+    if (!here) return;
+    const ways = chooser(run, offer, (way) => {
+      box.hidden = way !== DIRECTION;
+      if (!box.hidden) along.begin();
+    });
+    root.append(...ways.nodes, box);
+    ways.turn();
+  };
+  root.append(element("h1", {}, "How should it be taken out?"));
+  api.get(`${home(run)}/ways`).then(offered).catch((error) => here && root.append(refused(error, run, "mark", "Back to the pictures")));
   return {
     leave() {
       here = false;
-      stop();
+      along.stop();
     },
   };
 }

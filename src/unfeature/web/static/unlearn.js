@@ -2,6 +2,7 @@
 import {chartOf, percent, shareTicks, svg, ticks} from "./figures.js";
 import {announce, element, home, tell, way} from "./shell.js";
 import {board, cells} from "./pictures.js";
+import {DIRECTION, inWords, recall, sameWay, wanted} from "./ways.js";
 
 const STAGES = {find: "Find the feature", preview: "Check the edit", unlearn: "Train the copy", evaluate: "Measure the result", report: "Write the report"};
 
@@ -104,9 +105,9 @@ function progressOf(named) {
   const [line, bar, note] = [element("p", {}), element("progress", {"aria-label": "Progress"}), element("p", {class: "hint"})];
   let told = 0;
   function show(job) {
-    const count = job.steps ? `${job.verb === "evaluate" ? "" : "step "}${job.step} of ${job.steps}` : "";
+    const count = job.steps ? `${["find", "evaluate"].includes(job.verb) ? "" : "step "}${job.step} of ${job.steps}` : "";
     line.textContent = [named(job), count, timeLeft(job.seconds_left)].filter(Boolean).join(" · ");
-    note.textContent = job.note ?? "";
+    note.textContent = [job.note, ...job.warnings].join(" ");
     if (job.steps) [bar.max, bar.value] = [job.steps, job.step];
     else bar.removeAttribute("value");
     const quarter = job.steps ? Math.floor((4 * job.step) / job.steps) : 0;
@@ -116,10 +117,10 @@ function progressOf(named) {
   return {node: element("div", {class: "job-bar", hidden: true}, line, bar, note), show};
 }
 
-/** What stands there in each state of a job: words, and buttons that send("start") or send("cancel"). */
-function statesOf({body, idle, done}, send) {
+/** What stands there in each state of a job: words, and buttons that send("start"), send("go on") or send("cancel"). */
+function statesOf({body, idle, done, other}, send) {
   const start = () => send("start");
-  const again = (job, words) => (body(job) ? [button(words, start, "primary")] : idle(start));
+  const again = (job, words) => (body(job, true) ? [button(words, () => send("go on"), "primary"), ...other(job, start)] : idle(start));
   const cancel = () => {
     const stop = button("Cancel", () => {
       stop.textContent = "Stopping …";
@@ -138,16 +139,20 @@ function statesOf({body, idle, done}, send) {
 }
 
 /**
- * Follows a job until `leave()`. `idle(start)` and `done(job, start)` give what to show before and after;
- * `start()` begins or goes on with `body(job)`, null where that is not known; `named(job)` says what is running.
+ * Follows a job until `leave()`. `idle(start)`, `done(job, start)` and `other(job, start)` give what to show before, after and
+ * beside "Go on"; `start()` begins with `body(job, false)`, "Go on" goes on with `body(job, true)`, null where that is not
+ * known; `named(job)` says what is running.
  */
-export function follow(root, {api, address, run, body, idle, done, named, strip = null, changed = () => {}}) {
+export function follow(root, {api, address, run, body, idle, done, named, other = () => [], strip = null, changed = () => {}}) {
   const [words, stages, actions, drawings] = ["words", "stages", "actions", "curves"].map((name) => element("div", {class: `job-${name}`}));
   const progress = progressOf(named);
   root.append(words, stages, progress.node, actions, element("div", {class: "job-strip"}, strip?.box ?? []), drawings);
   let [timer, here, state, drawn, latest] = [0, true, "", -1, {}];
-  const send = async (action) => render(await api.post(address, action === "start" ? {action, ...body(latest)} : {action}));
-  const states = statesOf({body, idle, done}, send);
+  const send = async (action) => {
+    const asked = action === "cancel" ? {action} : {action: "start", ...body(latest, action === "go on")};
+    render(await api.post(address, asked));
+  };
+  const states = statesOf({body, idle, done, other}, send);
   function enter(job) {
     const inside = actions.contains(document.activeElement) || words.contains(document.activeElement);
     const shown = states[job.state](job);
@@ -193,12 +198,13 @@ function strengthInWords(kept) {
 
 function choice(kept, run, steps, start) {
   if (!kept) {
-    const link = element("a", {class: "button primary", href: way(run, "preview")}, "Choose a strength");
-    return [element("p", {class: "lead"}, "First choose how strong the edit should be; the pictures help."), element("p", {}, link)];
+    const link = element("a", {class: "button primary", href: way(run, "preview")}, "Choose the way");
+    return [element("p", {class: "lead"}, "First choose the way and how strong the edit should be; the pictures help."), element("p", {}, link)];
   }
-  const technical = element("p", {class: "hint"}, `Threshold ${+kept.threshold.toFixed(4)}, margin ${+kept.margin.toFixed(4)}. `);
-  technical.append(element("a", {href: way(run, "preview")}, "Choose another strength"));
-  const words = element("p", {class: "lead"}, `The strength you chose: ${strengthInWords(kept)}.`);
+  const along = kept.way === DIRECTION;
+  const technical = element("p", {class: "hint"}, along ? `Threshold ${+kept.threshold.toFixed(4)}, margin ${+kept.margin.toFixed(4)}. ` : "");
+  technical.append(element("a", {href: way(run, "preview")}, `Choose another ${along ? "strength or " : ""}way`));
+  const words = element("p", {class: "lead"}, along ? `The strength you chose: ${strengthInWords(kept)}.` : `The way you chose: ${inWords(kept)}.`);
   const more = element("details", {}, element("summary", {}, "Number of steps"));
   more.append(element("div", {class: "field"}, element("label", {for: "steps"}, "More steps learn more exactly and take longer"), steps));
   return [words, technical, element("p", {class: "go"}, button("Unlearn", start, "primary large")), more];
@@ -209,26 +215,45 @@ export function verdict(job) {
   return element("p", {class: `verdict ${job.verdict ?? ""}`.trim()}, job.sentence || "Done.");
 }
 
+/** What the feature says of itself and how it was chosen, once it has been asked. */
+function reasons(run, api, {warnings}) {
+  const list = element("ul", {});
+  const box = element("section", {class: "reasons", hidden: true}, element("h2", {}, "How it was found"), list);
+  const show = ({sentences}) => {
+    list.append(...[...warnings, ...sentences].map((sentence) => element("li", {}, sentence)));
+    box.hidden = !list.children.length;
+  };
+  api.get(`${home(run)}/found`).then(show).catch(tell);
+  return box;
+}
+
 export function mount(root, run, api) {
-  const kept = JSON.parse(sessionStorage.getItem(`strength/${run.name}`) ?? "null");
-  const steps = element("input", {type: "number", id: "steps", min: "1", max: "1000000", step: "1", value: "1000"});
+  const kept = recall(run);
+  const steps = element("input", {type: "number", id: "steps", min: "1", max: "1000000", step: "1", value: kept?.steps ?? 1000});
   const box = element("div", {class: "card job"});
   const quiet = "Closing this page does not stop the work. Closing the program does; it then goes on from where it was.";
   root.append(element("h1", {}, `Unlearn “${run.feature}”`), box, element("p", {class: "hint"}, quiet));
-  const body = (job) => {
-    const strength = kept ?? (Number.isFinite(job.threshold) ? job : null);
-    if (!strength) return null;
-    const asked = job.state === "stopped" && job.verb === "unlearn" ? job.steps : steps.valueAsNumber;
-    return {threshold: strength.threshold, margin: strength.margin, ...(asked >= 1 && {steps: Math.round(asked)})};
+  /** A stopped training goes on as it was asked for; anything else begins as was chosen here last. */
+  const body = (job, again) => {
+    const stopped = again && job.state === "stopped";
+    const asked = stopped ? wanted(job) ?? wanted(kept) : wanted(kept) ?? wanted(job);
+    if (!asked) return null;
+    const typed = steps.value === steps.defaultValue ? NaN : steps.valueAsNumber;
+    const count = stopped && job.verb === "unlearn" ? job.steps : typed;
+    return {...asked, ...(count >= 1 && {steps: Math.round(count)})};
+  };
+  const anew = (start) => element("details", {}, element("summary", {}, "Unlearn again another way"), ...choice(kept, run, steps, start));
+  const other = (job, start) => {
+    if (job.state === "failed") return [element("a", {class: "button", href: way(run, "preview")}, "Choose another way")];
+    return kept && !sameWay(kept, job) ? [anew(start)] : [];
   };
   const done = (job, start) => {
     const compare = element("a", {class: "button primary", href: way(run, "compare")}, "Compare before and after");
-    const report = element("a", {class: "button", href: api.url(`${home(run)}/report`), target: "_blank", rel: "noopener"}, "Open the report");
-    const again = element("details", {}, element("summary", {}, "Unlearn again with another strength"), ...choice(kept, run, steps, start));
-    return [verdict(job), element("p", {class: "row"}, compare, report), again];
+    const report = job.verdict && element("a", {class: "button", href: api.url(`${home(run)}/report`), target: "_blank", rel: "noopener"}, "Open the report");
+    return [verdict(job), element("p", {class: "row"}, compare, report), reasons(run, api, job), anew(start)];
   };
   return follow(box, {
-    api, run, body, done,
+    api, run, body, done, other,
     address: `${home(run)}/job`,
     strip: stripOf(run, api),
     idle: (start) => choice(kept, run, steps, start),
