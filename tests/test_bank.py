@@ -12,7 +12,8 @@ from unfeature.unlearners.bank import Bank, Batch
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps whose latents were erased."""
-    monkeypatch.setattr(bank, "SIZE", 40)
+    monkeypatch.setattr(bank, "LEAST", 40)
+    monkeypatch.setattr(bank, "MOST", 40)
     return []
 
 
@@ -20,9 +21,9 @@ def _bank(asked: list[int]) -> Bank:
     def erased(step: int) -> Batch:
         asked.append(step)
         latents = torch.arange(8 * step, 8 * step + 8, dtype=torch.float32).unsqueeze(1)
-        return Batch(latents, -latents, latents[:, 0] % 2 == 0)
+        return Batch(latents, -latents, latents[:, 0] % 2 == 0, 10 + latents)
 
-    return Bank(erased, batch=8)
+    return Bank(erased, batch=8, steps=15)
 
 
 def test_each_pass_sees_every_latent_once_and_none_is_erased_twice(asked: list[int]) -> None:
@@ -33,6 +34,7 @@ def test_each_pass_sees_every_latent_once_and_none_is_erased_twice(asked: list[i
         assert sorted(batch.latents[:, 0].tolist()) == list(range(40))
         assert torch.equal(batch.erased, -batch.latents)
         assert torch.equal(batch.flags, batch.latents[:, 0] % 2 == 0)
+        assert batch.pictures is not None and torch.equal(batch.pictures, 10 + batch.latents)
     orders = [tuple(batch.latents[:, 0].tolist()) for batch in passes]
     assert len(set(orders)) == 3
 
@@ -50,4 +52,12 @@ def test_a_batch_in_parts_and_in_rows_is_the_batch(asked: list[int]) -> None:
     batch = _bank(asked).at(0)
     assert [len(part.flags) for part in batch.split(3)] == [3, 3, 2]
     assert torch.equal(Batch.joined(batch.split(3)).erased, batch.erased)
+    bare = Batch(batch.latents, batch.erased, batch.flags)
+    parts = [*bare.split(3), bare.rows(torch.tensor([0])), Batch.joined([bare])]
+    assert all(part.pictures is None for part in parts)
     assert torch.equal(batch.rows(torch.tensor([2, 0])).latents[:, 0], torch.tensor([2.0, 0.0]))
+
+
+@pytest.mark.parametrize(("steps", "latents"), [(100, 20_000), (1000, 51_200), (2000, 100_000), (10**6, 100_000)])
+def test_long_trainings_learn_from_more_latents(steps: int, latents: int) -> None:
+    assert bank.latents_of(256, steps) == latents

@@ -148,6 +148,10 @@ class UnlearnOptions(Options):
         False, description="Begin from the instant edit where that is nearer to the teacher than the original is."
     )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Adam's, at the start.")
+    relative: bool = Field(
+        False,
+        description="The learning rate is a share of each tensor's own root mean square, and not the same for all.",
+    )
     schedule: Literal["constant", "cosine"] = Field("cosine", description="Learning rate over the steps.")
     batch: int = Field(64, ge=1, le=65536, description="Fresh latents per step.")
     steps: int = Field(1000, ge=1, le=10_000_000, description="Steps at most.")

@@ -21,7 +21,7 @@ from unfeature.images import rows_at_once
 from unfeature.options import UnlearnOptions
 from unfeature.protocols import Checkpoint, Feature, Generator, GuidedFeature
 from unfeature.seeds import stream
-from unfeature.unlearners.bank import Bank, Batch
+from unfeature.unlearners.bank import PIXELS, Bank, Batch, latents_of
 from unfeature.unlearners.instant import best_edit
 from unfeature.unlearners.stopping import SequentialWilson
 
@@ -33,6 +33,9 @@ PROBE, PROBE_PIXELS = 500, 2**22
 
 PASS_PIXELS = 2**18
 """Pixels of a batch that go forward and back at a time: what training keeps in memory."""
+
+LEAST_SIZE = 0.01
+"""Of a tensor, for a learning rate relative to it: biases that begin near zero have to move too."""
 
 RETRY = 5
 """Checks between two tests of the target ratio: a test costs thousands of judged images, a check's distance nothing."""
@@ -116,6 +119,11 @@ def _fabric(options: UnlearnOptions) -> Fabric:
         ) from error
 
 
+def size_of(parameter: Tensor) -> float:
+    """Root mean square of a tensor's values, and never less than LEAST_SIZE."""
+    return max(LEAST_SIZE, float(parameter.detach().square().mean().sqrt()))
+
+
 class _Loop:
     """Student, optimiser and the arithmetic of one step."""
 
@@ -128,10 +136,13 @@ class _Loop:
             fabric.to_device(copied.module)
             copied.module.requires_grad_(copied is self.student)
         self.parameters = dict(self.student.module.named_parameters())
-        self.adam = torch.optim.Adam(self.parameters.values(), lr=options.learning_rate, fused=True)
+        self.adam = torch.optim.Adam([{"params": [p]} for p in self.parameters.values()], fused=True)
+        self.sizes = [size_of(p) if options.relative else 1.0 for p in self.parameters.values()]
         shape = generator.spec.image_shape
         self.rows = rows_at_once(shape, PASS_PIXELS, 1, options.batch)
-        self.batch = Bank(self._erased, options.batch).at if isinstance(feature, GuidedFeature) else self._erased
+        guided, many = isinstance(feature, GuidedFeature), latents_of(options.batch, options.steps)
+        self.batch = Bank(self._erased, options.batch, options.steps).at if guided else self._erased
+        self.once = guided and many * math.prod(shape) <= PIXELS
         self.probe = self.teacher.sample_latents(stream("probe", seed, 0, rows_at_once(shape, PROBE_PIXELS, 32, PROBE)))
         self.probe_target = self._made(self.teacher, feature.erase(self.probe))
 
@@ -162,7 +173,8 @@ class _Loop:
             gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
             for name, mean in self.fabric.all_reduce(gradients, reduce_op="mean").items():  # type: ignore[union-attr]
                 self.parameters[name].grad = mean
-        self.adam.param_groups[0]["lr"] = self.learning_rate(step)
+        for group, size in zip(self.adam.param_groups, self.sizes, strict=True):
+            group["lr"] = size * self.learning_rate(step)
         self.adam.step()
         return StepRecord(
             step=step + 1,
@@ -180,14 +192,16 @@ class _Loop:
         latents = self.student.sample_latents(seeds[self.fabric.global_rank :: self.fabric.world_size])
         with torch.no_grad(), self.fabric.autocast():
             parts = [(self.feature.erase(x), self.feature.contains(x)) for x in torch.split(latents, self.rows)]
+            pictures = [self.teacher.synthesize(x) for x, _ in parts] if self.once else []
         erased, flags = (torch.cat(side) for side in zip(*parts, strict=True))
-        return Batch(latents, erased, flags)
+        return Batch(latents, erased, flags, torch.cat(pictures) if pictures else None)
 
     def _losses(self, batch: Batch) -> paper.Losses:
         """Equations (6) to (9) on some rows (m) of the batch, means over m."""
-        latents, flags, options = batch.latents, batch.flags, self.options
-        with torch.no_grad(), self.fabric.autocast():
-            target = self.teacher.synthesize(batch.erased)
+        latents, flags, options, target = batch.latents, batch.flags, self.options, batch.pictures
+        if target is None:
+            with torch.no_grad(), self.fabric.autocast():
+                target = self.teacher.synthesize(batch.erased)
         with self.fabric.autocast():
             made = self.student.synthesize(latents)
         told = paper.losses(
