@@ -32,8 +32,8 @@ GALLERY, FEEDBACK = tiny_marks(GENERATOR, 1500)
 QUICK = FindOptions(finder="auto", extractor="", samples=2000, search_steps=80, trials=12)
 
 
-def point(finder: str, ratio: float, upper: float, drift: float) -> Point:
-    return Point(finder, 0.0, 0.0, ratio, upper, 0.3, drift)
+def point(finder: str, ratio: float, upper: float, drift: float, flips: float | None = None) -> Point:
+    return Point(finder, 0.0, 0.0, ratio, upper, 0.3, drift, flips)
 
 
 # What is taken, and what is said
@@ -50,6 +50,18 @@ def test_the_gentlest_whose_bound_reaches_is_taken() -> None:
     told = " ".join(choice.told())
     assert "the gentlest that reaches 0.0042" in told
     assert "a direction would reach it too, and change the rest by 0.0300" in told
+
+
+def test_where_classes_are_known_their_change_is_the_harm() -> None:
+    points = [
+        point("linear", 0.002, 0.004, drift=0.012, flips=0.09),
+        point("counterfactual", 0.002, 0.004, drift=0.019, flips=0.02),
+    ]
+    choice = Choice.of(points, 0.0042)
+    assert (choice.picked, choice.reached, choice.front) == (1, True, (1,))
+    assert (
+        "a direction would reach it too, and change the rest by 0.0120 (9.0% of those change class)." in choice.told()
+    )
 
 
 def test_where_no_direction_reaches_it_is_said_with_both_numbers() -> None:

@@ -25,6 +25,16 @@ def batches(generator: Generator, seeds: Seeds) -> Iterator[tuple[Tensor, Tensor
         yield latents, images  # outside: a generator left half-way would leave its caller without gradients
 
 
+def parts(generator: Generator, latents: Tensor) -> tuple[Tensor, ...]:
+    """Latents (n, d) in as many rows as go through the generator at a time."""
+    return torch.split(latents, rows_at_once(generator.spec.image_shape, PIXELS, 1, BATCH))
+
+
+def made(generator: Generator, latents: Tensor) -> Tensor:
+    """Pictures (n, c, h, w) of latents (n, d), n > 0, made some at a time."""
+    return torch.cat([generator.synthesize(part) for part in parts(generator, latents)])
+
+
 def drawn(generator: Generator, seeds: Seeds) -> tuple[Tensor, Tensor]:
     """Latents (n, d) and images (n, c, h, w) of all the seeds, without gradients."""
     latents, images = zip(*batches(generator, seeds), strict=True)

@@ -239,6 +239,10 @@ def marks_from_file(path: Path, gallery: Gallery, feature: str) -> Feedback:
     except (TypeError, ValueError) as error:
         raise BadFile(f"{path} has marks that are not whole numbers ({error}); expected lists of seeds.") from error
     seen = [seed for side in sides for seed in side]
+    if path.suffix == ".csv" and not seen:  # a form nobody filled in; a JSON of no marks was saved by somebody
+        raise BadFile(
+            f"{path} has no mark in it; expected 1 (shows it), 0 or ? in its column mark. Mark some pictures."
+        )
     if len(set(seen)) < len(seen):
         twice = next(seed for seed in seen if seen.count(seed) > 1)
         raise BadFile(f"{path} marks seed {twice} twice; expected one mark a picture. Remove one.")

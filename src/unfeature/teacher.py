@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Preview, Score
-from unfeature.drawing import drawn
+from unfeature.drawing import drawn, made
 from unfeature.images import Pixels, to_pixels
 from unfeature.intervals import mean_interval
 from unfeature.protocols import Extractor, Feature, Generator, Judge
@@ -75,7 +75,7 @@ def measure(
     n, moved = len(flagged), torch.nonzero(flagged if copy is None else torch.ones_like(flagged)).flatten()
     with torch.no_grad():
         latents = sample.latents[moved]
-        images = maker.synthesize(feature.erase(latents) if copy is None else latents)
+        images = made(maker, feature.erase(latents) if copy is None else latents)
     drift = torch.zeros(n)
     drift[moved] = (images - sample.images[moved]).abs().mean(dim=(1, 2, 3)).cpu()
     rest = ~sample.shows if sample.shows is not None else torch.ones(n, dtype=torch.bool)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.drawing import drawn
+from unfeature.drawing import drawn, made
 from unfeature.errors import BadOption
 from unfeature.features import fresh
 from unfeature.features.choosing import Choice, Point, pareto, thinned
@@ -84,7 +84,7 @@ class Bench:
         """One teacher; only rewritten latents are synthesized."""
         flagged = feature.contains(self.latents)
         moved = feature.erase(self.latents)[flagged]
-        images, before = self.generator.synthesize(moved), self.images[flagged]
+        images, before = made(self.generator, moved), self.images[flagged]
         views = self.views.copy()
         views[flagged.numpy()] = self.opinion.views(moved, images)
         ratio, upper = bounded(self.opinion.chances(views, self.shares))
@@ -124,9 +124,9 @@ class Automatic:
         network = self.helpers.extractor(self.options.extractor)
         opinion = second_opinion(original, fresh.sides(feedback)[0], marked, network, self.seed)
         variants = self._variants(original, gallery, feedback, marked)
-        rough = Bench.drawn(original, opinion, self._seeds(original, 0), None)
-        tried = self._search(variants, rough)
         knows = network if hasattr(network, "class_word") else None
+        rough = Bench.drawn(original, opinion, self._seeds(original, 0), knows)
+        tried = self._search(variants, rough)
         fine = Bench.drawn(original, opinion, self._seeds(original, 1), knows)
         kept = measured_again(tried, self.helpers.wanted_ratio)
         points = [fine.measure(p.finder, variants[p.finder].adjusted(p.threshold, p.margin)) for p in kept]

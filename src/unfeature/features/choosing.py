@@ -55,9 +55,19 @@ class Point:
     """Share of those that change class; None where nobody knows their classes, or nobody looked."""
 
     @property
+    def harm(self) -> float:
+        """Change on the rest: of classes where they are known, else of pixels."""
+        return self.drift if self.flips is None else self.flips
+
+    @property
     def cost(self) -> tuple[float, float]:
         """Change on the rest, bound on the ratio: both the lower the better."""
-        return self.drift, self.upper
+        return self.harm, self.upper
+
+    def changes(self) -> str:
+        """What becomes of the rest, in words."""
+        classes = f" ({self.flips:.1%} of those change class)" if self.flips is not None else ""
+        return f"the rest by {self.drift:.4f}{classes}"
 
     def named(self) -> str:
         """Its finder, in words."""
@@ -86,9 +96,7 @@ class Choice:
     def told(self) -> list[str]:
         """What was taken and why; a plain refusal where nothing, or no direction, reaches the wanted ratio."""
         point, wanted = self.points[self.picked], f"{self.wanted:.4g}"
-        change = f"it moves {point.rewritten:.0%} of the latents and changes the rest by {point.drift:.4f}"
-        if point.flips is not None:
-            change += f" ({point.flips:.1%} of those change class)"
+        change = f"it moves {point.rewritten:.0%} of the latents and changes {point.changes()}"
         estimate = f"an estimated {point.ratio:.4f} still show it, at most {point.upper:.4f} with 95 % confidence"
         tried = f"of {len(self.points)} teachers measured, {len(self.front)} are on the front"
         if self.reached:
@@ -120,8 +128,8 @@ class Choice:
         reaching = [p for p in self.points if (p.finder in DIRECTIONS) != mine and p.upper <= self.wanted]
         if not reaching:
             return f"{other} stops at {best[not mine].ratio:.4f} (at most {best[not mine].upper:.4f})."
-        least = min(reaching, key=lambda p: p.drift)
-        return f"{other} would reach it too, and change the rest by {least.drift:.4f}."
+        least = min(reaching, key=lambda p: p.harm)
+        return f"{other} would reach it too, and change {least.changes()}."
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the sentences."""

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Feedback, Gallery
+from unfeature.drawing import parts
 from unfeature.errors import BadOption
 from unfeature.features import fresh
 from unfeature.features.choosing import sentences
 from unfeature.features.eraser import HIDDEN, Eraser, Scale, Search, fit_eraser, shown
 from unfeature.features.guides import ALONE, Guide, Helpers, Keep, Progress, kept_by_judge, load_guide, unheard
 from unfeature.features.linear import check_feedback
-from unfeature.features.views import PART
 from unfeature.once import Once
 from unfeature.options import FindOptions
 from unfeature.protocols import Extractor, Generator
@@ -81,7 +81,7 @@ class CounterfactualFeature:
     @torch.no_grad()
     def _scores(self, latents: Tensor) -> Tensor:
         self._follow(latents)
-        return torch.cat([self.score(self.original.synthesize(part)) for part in torch.split(latents, PART)])
+        return torch.cat([self.score(self.original.synthesize(part)) for part in parts(self.original, latents)])
 
     @torch.no_grad()
     def erase(self, latents: Tensor) -> Tensor:

@@ -145,6 +145,6 @@ def _check_sides(shows: int, without: int) -> None:
         return
     missing = [f"{LEAST - n} more that {s}" for n, s in ((shows, "show it"), (without, "do not")) if n < LEAST]
     raise TooFewMarks(
-        f"{shows} pictures are marked as showing it and {without} as not; suggestions need at least {LEAST} of each. "
+        f"{shows} pictures are marked as showing it and {without} as not; a probe needs at least {LEAST} of each. "
         f"Mark {' and '.join(missing)}."
     )
