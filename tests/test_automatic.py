@@ -16,7 +16,7 @@ from unfeature import workflow
 from unfeature.errors import BadOption, TooFewMarks
 from unfeature.features import load_feature
 from unfeature.features.automatic import Automatic, measured_again, searched
-from unfeature.features.choosing import Choice, Point
+from unfeature.features.choosing import Choice, Point, choices
 from unfeature.features.counterfactual import Counterfactual
 from unfeature.features.fresh import Marked
 from unfeature.features.guides import ALONE
@@ -200,6 +200,12 @@ def test_marks_made_at_random_are_refused_and_strengths_of_one_s_own_too() -> No
         Automatic(QUICK).find(GENERATOR, GALLERY, confused)
     with pytest.raises(BadOption, match="threshold is 0.5 and margin None, but --finder auto chooses both"):
         Automatic(QUICK.model_copy(update={"threshold": 0.5})).find(GENERATOR, GALLERY, FEEDBACK)
+
+
+def test_how_it_was_chosen_is_found_where_another_feature_wraps_it() -> None:
+    bare, chosen = {"about": {}}, {"about": {"choice": {"wanted": 0.01}}}
+    assert choices(bare) == [] and choices(chosen) == [{"wanted": 0.01}]
+    assert choices({"kind": "several", "parts": [bare, {"kind": "stand-in", "inner": chosen}]}) == [{"wanted": 0.01}]
 
 
 def test_a_search_that_ran_out_of_time_says_so() -> None:

@@ -136,6 +136,13 @@ class Choice:
         return {**asdict(self), "points": [asdict(point) for point in self.points], "told": self.told()}
 
 
+def choices(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How the feature of a saved file's facts was chosen, or those it is made of: of each that was, as JSON."""
+    own = facts.get("about", {}).get("choice")
+    inner = [*facts.get("parts", ()), *([facts["inner"]] if "inner" in facts else [])]
+    return ([own] if own else []) + [choice for part in inner for choice in choices(part)]
+
+
 def sentences(about: Mapping[str, Any]) -> list[str]:
     """What is told of how a feature was chosen, where it was."""
     return list(about.get("choice", {}).get("told", []))

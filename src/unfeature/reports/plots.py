@@ -136,18 +136,21 @@ def choice_svg(choice: Any) -> str:
     if not choice:
         return ""
     taken = choice["points"][choice["picked"]]
+    harm = "drift" if taken["flips"] is None else "flips"
 
     def draw(axes: Axes) -> None:
         for point in choice["points"]:
             colour = UNLEARNED if point["finder"] == "counterfactual" else TEACHER
-            x, y, upper = 100 * point["drift"], 100 * point["ratio"], 100 * point["upper"]
+            x, y, upper = 100 * point[harm], 100 * point["ratio"], 100 * point["upper"]
             axes.vlines([x], [y], [upper], color=colour, linewidth=1.6, alpha=0.55)
             axes.plot([x], [y], color=colour, marker="o", markersize=4)
-        axes.plot([100 * taken["drift"]], [100 * taken["ratio"]], "o", markersize=10, markerfacecolor="none", color=INK)
+        axes.plot([100 * taken[harm]], [100 * taken["ratio"]], "o", markersize=10, markerfacecolor="none", color=INK)
         axes.axhline(100 * choice["wanted"], color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("pixel change of other pictures, %")
+        axes.set_xlabel(
+            "pixel change of other pictures, %" if harm == "drift" else "other pictures that change class, %"
+        )
         axes.set_ylabel("% of pictures that show it")
 
     return _svg("choice", (4.2, 2.5), draw)

@@ -152,8 +152,8 @@ def report(folder: str | Path) -> list[Path]:
             "unlearn options": training["options"],
         }
         feature, found = the_feature(run, generator)
-        chosen = found.get("about", {}).get("choice")
-        facts |= {"choice": chosen} if chosen else {}
+        chosen = choices(found)  # of several features the run's own comes first
+        facts |= {"choice": chosen[0]} if chosen else {}
         pictures = _pictures(run, generator, student, feature, about.seed)
         given = (result, teacher, log, pictures, facts)
         plain = {"verdict": vars(verdict(result)), "evaluation": result.to_json(), "preview": teacher.to_json()}
