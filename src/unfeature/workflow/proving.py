@@ -13,6 +13,7 @@ from unfeature import evaluation as evidence
 from unfeature.artifacts import Evaluation, Feedback, StepRecord
 from unfeature.drawing import BATCH, drawn
 from unfeature.errors import MissingStep
+from unfeature.features.choosing import choices
 from unfeature.images import rows_at_once, to_pixels
 from unfeature.judging import CLIP
 from unfeature.marks import SOURCE
