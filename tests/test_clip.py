@@ -26,6 +26,7 @@ from unfeature.metrics.judges import CutJudge
 from unfeature.metrics.preparation import Preparation
 from unfeature.options import MarkOptions
 from unfeature.seeds import stream
+from unfeature.store import Run
 from unfeature.testing import check_judge
 from unfeature.workflow import mark
 
@@ -456,3 +457,17 @@ def test_from_python_and_no_examples_in_a_folder(tiny_run: Path, folder: Path, t
     options = MarkOptions(clip_model=str(folder), examples=(str(tmp_path / "nothing"),))
     with pytest.raises(BadFile, match=r"nothing has no pictures; expected files that end with \.png"):
         mark(tiny_run, "f", "clip", options)
+
+
+def test_what_the_model_marked_is_kept_while_another_feature_goes(
+    tiny_run: Path, folder: Path, command: Command, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(tiny_run, tmp_path / "other"))
+    flags = ["--clip-model", folder, "--prompt", "a face", "--share", "0.3", "--per-side", "60"]
+    assert command("mark", other, "faces", "--by", "clip", *flags).code == 0
+    keep = f"faces={other / 'feedback.json'}"
+    quick = ["--finder", "counterfactual", "--extractor", "", "--samples", "600", "--search-steps", "5"]
+    said = command("find", tiny_run, *quick, "--keep", keep)
+    assert said.code == 0, said.err
+    facts = Run(tiny_run).read_facts("feature.safetensors")
+    assert facts["about"]["keep"] == ["faces"] and facts["options"]["keep"] == [keep]
