@@ -150,12 +150,26 @@ def test_the_search_asks_the_same_again_and_all_finders() -> None:
             seen.append(given)  # type: ignore[arg-type]
             return abs(seen[-1][1]), abs(seen[-1][2] - 0.5)
 
-        searched(tell, trials=25, seconds=None, seed=3)
+        searched(tell, wanted=0.01, trials=25, seconds=None, seed=3)
         return seen
 
     first = asked()
     assert len(first) == 25 and first == asked()
     assert {name for name, _, _ in first[:9]} == {"linear", "pseudo-label", "counterfactual"}
+
+
+def test_the_search_goes_where_enough_is_removed_and_little_changes() -> None:
+    seen: list[tuple[float, float]] = []
+
+    def tell(finder: str, offset: float, margin: float) -> tuple[float, float]:
+        removed = offset < -0.3 or margin > 0.6
+        seen.append((0.5 + offset / 2 if finder == "linear" else 0.2 - offset / 10, 0.001 if removed else 0.05))
+        return seen[-1]
+
+    searched(tell, wanted=0.01, trials=60, seconds=None, seed=0)
+    later = seen[20:]
+    assert sum(upper <= 0.01 for _, upper in later) > len(later) / 2
+    assert min(harm for harm, upper in seen if upper <= 0.01) < 0.15
 
 
 def test_an_adjusted_search_erases_at_its_own_strength() -> None:

@@ -39,7 +39,11 @@ OFFSETS = {"linear": (-1.0, 0.5), "pseudo-label": (-1.0, 0.5), "counterfactual":
 MARGINS = (0.0, 1.0)
 """Margins tried, in the same unit."""
 
-FIRST = ((0.0, 0.1), (0.0, 0.5), (-0.5, 0.5))
+FIRST = {
+    "linear": ((0.0, 0.1), (0.0, 0.5), (-0.5, 0.5)),
+    "pseudo-label": ((0.0, 0.1), (0.0, 0.5), (-0.5, 0.5)),
+    "counterfactual": ((0.0, 0.1), (-0.2, 0.1), (-0.4, 0.2)),
+}
 """Offsets and margins that are tried of each finder before any other."""
 
 ROUGH, ROUGH_PIXELS, LEAST_ROUGH = 1000, 2**20, 200
@@ -172,7 +176,8 @@ class Automatic:
             self.on_step(len(points), self.options.trials)
             return points[-1].cost
 
-        searched(tell, trials=self.options.trials, seconds=self.options.seconds, seed=self.seed)
+        wanted = self.helpers.wanted_ratio
+        searched(tell, wanted=wanted, trials=self.options.trials, seconds=self.options.seconds, seed=self.seed)
         return points
 
     def _told(self, tried: Sequence[Point], bench: Bench, marked: fresh.Marked, found: Adjustable) -> list[str]:
@@ -207,27 +212,34 @@ def measured_again(tried: Sequence[Point], wanted: float) -> list[Point]:
 
 
 def searched(
-    tell: Callable[[str, float, float], tuple[float, float]], *, trials: int, seconds: float | None, seed: int
+    tell: Callable[[str, float, float], tuple[float, float]],
+    *,
+    wanted: float,
+    trials: int,
+    seconds: float | None,
+    seed: int,
 ) -> None:
-    """Asks for so many costs of (finder, offset, margin), where optuna expects both to be low.
+    """Asks for so many costs of (finder, offset, margin), where optuna expects little harm of those that remove enough.
 
-    The number of trials is the budget, so equal arguments ask the same; `seconds` ends it earlier.
+    Those that do not count as worse than any harm, by their ratio. The number of trials is the budget, so equal arguments ask
+    the same; `seconds` ends it earlier.
     """
     import optuna
 
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-    def ask(trial: Any) -> tuple[float, float]:
+    def ask(trial: Any) -> float:
         finder = trial.suggest_categorical("finder", list(OFFSETS))
         offset = trial.suggest_float(f"{finder} offset", *OFFSETS[finder])
-        return tell(finder, offset, trial.suggest_float(f"{finder} margin", *MARGINS))
+        harm, upper = tell(finder, offset, trial.suggest_float(f"{finder} margin", *MARGINS))
+        return harm if upper <= wanted else 1 + upper
 
     try:
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=len(OFFSETS) * len(FIRST))
-        study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
-        for offset, margin in FIRST:
-            for finder in OFFSETS:
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=sum(map(len, FIRST.values())))
+        study = optuna.create_study(sampler=sampler)
+        for step in zip(*FIRST.values(), strict=True):
+            for finder, (offset, margin) in zip(FIRST, step, strict=True):
                 study.enqueue_trial({"finder": finder, f"{finder} offset": offset, f"{finder} margin": margin})
         study.optimize(ask, n_trials=trials, timeout=seconds)
     finally:
