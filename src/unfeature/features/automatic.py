@@ -221,8 +221,8 @@ def searched(
 ) -> None:
     """Asks for so many costs of (finder, offset, margin), where optuna expects little harm of those that remove enough.
 
-    Those that do not count as worse than any harm, by their ratio. The number of trials is the budget, so equal arguments ask
-    the same; `seconds` ends it earlier.
+    Those that do not count as worse than any harm, by their ratio. The number of trials is the budget, so equal
+    arguments ask the same; `seconds` ends it earlier.
     """
     import optuna
 
