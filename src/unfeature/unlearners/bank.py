@@ -52,7 +52,9 @@ class Batch:
     def joined(cls, parts: list[Batch]) -> Self:
         """All their rows."""
         pictures = [part.pictures for part in parts if part.pictures is not None]
-        latents, erased, flags = (torch.cat([getattr(p, name) for p in parts]) for name in ("latents", "erased", "flags"))
+        latents, erased, flags = (
+            torch.cat([getattr(p, name) for p in parts]) for name in ("latents", "erased", "flags")
+        )
         return cls(latents, erased, flags, torch.cat(pictures) if pictures else None)
 
 
