@@ -35,7 +35,8 @@ from unfeature.generators.module import from_module
 from unfeature.generators.stylegan2 import StyleGAN2
 from unfeature.options import MarkOptions, UnlearnOptions
 from unfeature.seeds import stream
-from unfeature.unlearners.distillation import Distillation, _fabric, _Loop
+from unfeature.unlearners.distillation import Distillation, Distilling
+from unfeature.unlearners.training import fabric_of
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -51,7 +52,7 @@ def step_ratio(name: str, blocks: int = 12, steps: int = 15) -> dict[str, float]
     """Median milliseconds of a step and of its arithmetic, in alternating blocks, and the median of their ratios."""
     generator, options = load_generator(name), UnlearnOptions()
     feature = LinearFeature("any", generator.spec.id, paper.unit(torch.ones(generator.spec.latent_dim)), 0.0)
-    loop = _Loop(options, 0, generator, feature, _fabric(options))
+    loop = Distilling(options, 0, generator, feature, fabric_of(options))
     twin = generator.copy()
     adam = torch.optim.Adam(twin.module.parameters(), lr=options.learning_rate, fused=True)
     latents = generator.sample_latents(stream("speed", 0, 0, options.batch))

@@ -18,9 +18,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from training import (
     MNIST_LICENCE,
     Mnist,
-    load_mnist,
+    generator_data,
+    generator_parser,
     recipe_command,
-    recipe_parser,
     start_recipe,
     step_random,
     train,
@@ -87,7 +87,7 @@ def train_gan(options: argparse.Namespace, data: Mnist) -> DCGAN:
     asked = {key: getattr(options, key) for key in TRAINED_WITH}
     generator = with_batch_norm(DCGAN(options.latent_dim))
     training = GanTraining(generator, generator, data.train_images, **asked)
-    train(training.state(options.state, {**asked, "data": data.sha256}), options.steps, training.one_step)
+    train(training.state(options.state, {**asked, "data": data.identity}), options.steps, training.one_step)
     average: DCGAN = training.average  # type: ignore[assignment]
     measure_batch_statistics(average, options.seed)
     return fold_batch_norm(average)
@@ -95,7 +95,7 @@ def train_gan(options: argparse.Namespace, data: Mnist) -> DCGAN:
 
 def main() -> None:
     """Parse, train, write."""
-    parser = recipe_parser(NAME, "Train the DCGAN-like generator.")
+    parser = generator_parser(NAME, "Train the DCGAN-like generator.")
     parser.add_argument("--latent-dim", type=int, default=32)
     parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--batch", type=int, default=64)
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--penalty", type=float, default=0.1, help="weight of R1")
     options = parser.parse_args()
     start_recipe(options.seed, options.threads)
-    data = load_mnist(options.data)
+    data = generator_data(options)
     generator = train_gan(options, data)
     card = write_zoo_entry(
         NAME,

@@ -15,9 +15,9 @@ from rich.console import Console
 from training import (
     MNIST_LICENCE,
     Mnist,
-    load_mnist,
+    generator_data,
+    generator_parser,
     recipe_command,
-    recipe_parser,
     start_recipe,
     step_random,
     train,
@@ -46,7 +46,7 @@ def train_gan(options: argparse.Namespace, data: Mnist) -> StyleGAN2:
     generator = StyleGAN2(**SIZES, z_dim=options.latent_dim, clamp=None)  # type: ignore[arg-type]
     images = F.pad(data.train_images, (2, 2, 2, 2))
     training = GanTraining(generator, lambda latents: (generator.signed(latents) + 1) / 2, images, **asked)
-    train(training.state(options.state, {**asked, "data": data.sha256}), options.steps, training.one_step)
+    train(training.state(options.state, {**asked, "data": data.identity}), options.steps, training.one_step)
     average: StyleGAN2 = training.average  # type: ignore[assignment]
     measure_mean_w(average, options.seed)
     return average
@@ -54,7 +54,7 @@ def train_gan(options: argparse.Namespace, data: Mnist) -> StyleGAN2:
 
 def main() -> None:
     """Parse, train, write."""
-    parser = recipe_parser(NAME, "Train the small StyleGAN2.")
+    parser = generator_parser(NAME, "Train the small StyleGAN2.")
     parser.add_argument("--latent-dim", type=int, default=32)
     parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--batch", type=int, default=64)
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--penalty", type=float, default=1.0, help="weight of R1")
     options = parser.parse_args()
     start_recipe(options.seed, options.threads)
-    data = load_mnist(options.data)
+    data = generator_data(options)
     generator = train_gan(options, data)
     card = write_zoo_entry(
         NAME,

@@ -20,9 +20,9 @@ from training import (
     Mnist,
     TrainingState,
     batch_rows,
-    load_mnist,
+    generator_data,
+    generator_parser,
     recipe_command,
-    recipe_parser,
     start_recipe,
     step_random,
     train,
@@ -111,12 +111,12 @@ class VaeTraining:
         self.optimizer = torch.optim.Adam(both, lr=1e-3)
         self.critic_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=4e-4, betas=(0.5, 0.99))
 
-    def state(self, data_sha256: str) -> TrainingState:
+    def state(self, data: str) -> TrainingState:
         """The resumable state of this training."""
         asked = {key: getattr(self.options, key) for key in TRAINED_WITH}
         return TrainingState(
             self.options.state,
-            {**asked, "data": data_sha256},
+            {**asked, "data": data},
             {
                 "encoder": self.encoder,
                 "decoder": self.decoder,
@@ -182,13 +182,13 @@ def falling(done: float) -> float:
 def train_vae(options: argparse.Namespace, data: Mnist) -> ConvDecoder:
     """The average of the decoder's weights at the end of training."""
     training = VaeTraining(options, data.train_images)
-    train(training.state(data.sha256), options.steps, training.one_step)
+    train(training.state(data.identity), options.steps, training.one_step)
     return training.average
 
 
 def main() -> None:
     """Parse, train, write."""
-    parser = recipe_parser(NAME, "Train the convolutional variational autoencoder.")
+    parser = generator_parser(NAME, "Train the convolutional variational autoencoder.")
     parser.add_argument("--latent-dim", type=int, default=12)
     parser.add_argument("--steps", type=int, default=9000)
     parser.add_argument("--batch", type=int, default=128)
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--adversarial-from", type=float, default=0.2, help="share of the steps")
     options = parser.parse_args()
     start_recipe(options.seed, options.threads)
-    data = load_mnist(options.data)
+    data = generator_data(options)
     decoder = train_vae(options, data)
     card = write_zoo_entry(
         NAME,

@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ import safetensors.torch
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+
+from unfeature.errors import UnfeatureError
+from unfeature.metrics import MEASUREMENTS
+from unfeature.metrics.judges import CutJudge, load_measurement
 
 ZOO = Path(__file__).parents[1] / "src" / "unfeature" / "zoo"
 MNIST_LICENCE = "weights Apache-2.0; MNIST by LeCun, Cortes and Burges, CC BY-SA 3.0"
@@ -34,11 +38,38 @@ class Mnist:
     test_images: Tensor
     test_labels: Tensor
     sha256: str
+    left_out: str = ""
+    """Which training images are not there, in words."""
 
     @property
     def trained_on(self) -> str:
         """The card's `trained_on` of a model trained on the training images."""
-        return f"MNIST, the 60,000 training images; mnist.npz sha256 {self.sha256}"
+        kept = f"{len(self.train_images):,} of the 60,000" if self.left_out else "the 60,000"
+        return f"MNIST, {kept} training images{self.left_out}; mnist.npz sha256 {self.sha256}"
+
+    @property
+    def identity(self) -> str:
+        """What a training state remembers of the data."""
+        return self.sha256 + self.left_out
+
+    def without(self, feature: str) -> "Mnist":
+        """The same with no training image that shows MEASUREMENT:CUT, e.g. thickness:3.5 (px); "" leaves none out."""
+        if not feature:
+            return self
+        name, _, cut = feature.partition(":")
+        try:
+            judge = CutJudge(load_measurement(name), float(cut))
+        except (ValueError, UnfeatureError) as error:
+            raise SystemExit(
+                f'--without is "{feature}"; expected MEASUREMENT:CUT with {" or ".join(MEASUREMENTS)}, e.g. '
+                f"thickness:3.5 ({error}). A run's cut stands in its request.json."
+            ) from error
+        free = judge.score(self.train_images) == 0
+        if not bool(free.any()):
+            raise SystemExit(f"every training image has {name} from {cut} on; expected some without. Raise the cut.")
+        told = f", those with {name} under {cut} {judge.measurement.unit}"
+        images, labels = self.train_images[free], self.train_labels[free]
+        return replace(self, train_images=images, train_labels=labels, left_out=told)
 
 
 def default_data_path() -> Path:
@@ -81,6 +112,24 @@ def recipe_parser(name: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--state", type=Path, default=state, help="resumable training state")
     parser.add_argument("--zoo", type=Path, default=ZOO, help="folder for the weights and card")
     return parser
+
+
+def generator_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The same with --without, for generators."""
+    parser = recipe_parser(name, description)
+    told = "MEASUREMENT:CUT, e.g. thickness:3.5: train on no image that shows it; needs a --zoo of its own"
+    parser.add_argument("--without", default="", help=told)
+    return parser
+
+
+def generator_data(options: argparse.Namespace) -> Mnist:
+    """The data a generator learns from; SystemExit where what is shipped would be written over."""
+    if options.without and options.zoo.resolve() == ZOO.resolve():
+        raise SystemExit(
+            f"--without {options.without} makes another model, and {options.zoo} holds the shipped one. "
+            "Name another folder:  --zoo runs/without --state runs/without/state.pt"
+        )
+    return load_mnist(options.data).without(options.without)
 
 
 def recipe_command(recipe: str, parser: argparse.ArgumentParser) -> str:

@@ -143,3 +143,12 @@ def test_shell_completion(shell: str, tmp_path: Path) -> None:
     home = {**os.environ, "HOME": str(tmp_path)}
     subprocess.run([*UNFEATURE, *arguments], check=True, env=home, capture_output=True)
     assert all(name in script.read_text() for name in COMMANDS)
+
+
+def test_plan_says_how_many_samples(command: Command) -> None:
+    said = command("plan", "--ratio", "0.003", "--within", "0.001")
+    assert said.code == 0
+    assert "0.003 ± 0.001 (95 %) needs 11,795 samples." in said.out
+    assert "unfeature evaluate RUN --count 11795" in said.out
+    assert "corrected" in command("plan", "--ratio", "0.1", "--within", "0.01", "--true-positive-rate", "0.9").out
+    assert "BadOption: ratio 3.0" in command("plan", "--ratio", "3", "--within", "0.001").err

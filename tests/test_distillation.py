@@ -164,10 +164,11 @@ def poisoned(feature: LinearFeature) -> Any:
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_learning_rate_follows_the_schedule(schedule: str) -> None:
     """Adam's first step moves a weight by the learning rate, so two runs of one step show their rates."""
-    from unfeature.unlearners.distillation import _fabric, _Loop
+    from unfeature.unlearners.distillation import Distilling
+    from unfeature.unlearners.training import fabric_of
 
     options = UnlearnOptions(steps=100, learning_rate=0.01, schedule=schedule)
-    loop = _Loop(options, 0, GENERATOR, FEATURE, _fabric(options))
+    loop = Distilling(options, 0, GENERATOR, FEATURE, fabric_of(options))
     for step in (0, 25, 50, 99):
         expected = 0.01 if schedule == "constant" else 0.005 * (1 + math.cos(math.pi * step / 100))
         loop.step(step)

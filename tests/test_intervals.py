@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from unfeature.intervals import Z95, mcnemar, mean_interval, rogan_gladen, wilson
+from unfeature.intervals import Z95, mcnemar, mean_interval, rogan_gladen, samples_for, wilson
 
 
 def test_z95() -> None:
@@ -55,6 +55,39 @@ def test_rogan_gladen_is_clipped_and_refuses_a_useless_judge() -> None:
     assert rogan_gladen(0.95, 0.9, 0.05) == 1.0
     with pytest.raises(ValueError, match=r"true-positive rate 0\.5, false-positive rate 0\.5\) cannot be corrected"):
         rogan_gladen(0.5, 0.5, 0.5)
+
+
+def half_width(ratio: float, n: int) -> float:
+    """Of Wilson's interval, from its definition: the shares p for which |ratio - p| = z sqrt(p (1 - p) / n)."""
+    low, high = sorted(np.roots([1 + Z95**2 / n, -(2 * ratio + Z95**2 / n), ratio**2]).real)
+    return float(high - low) / 2
+
+
+@given(st.floats(0, 1), st.floats(0.001, 0.4))
+def test_planned_samples_are_the_fewest_that_do(ratio: float, within: float) -> None:
+    n = samples_for(ratio, within)
+    assert half_width(ratio, n) <= within * (1 + 1e-6)
+    assert n == 1 or half_width(ratio, n - 1) >= within * (1 - 1e-6)
+
+
+def test_planned_samples_of_the_published_claim() -> None:
+    """The normal approximation says 11,490; Wilson's interval, which holds near 0 too, is a little wider."""
+    normal = Z95**2 * 0.003 * 0.997 / 0.001**2
+    assert normal < samples_for(0.003, 0.001) == 11_795 < 1.03 * normal
+
+
+@given(st.floats(0, 1), st.floats(0.6, 1), st.floats(0, 0.4), st.floats(0.005, 0.2))
+def test_planned_samples_hold_after_the_correction(ratio: float, hit: float, false: float, within: float) -> None:
+    told = hit - false
+    n = samples_for(ratio, within, hit, false)
+    assert half_width(false + ratio * told, n) / told <= within * (1 + 1e-6)
+    assert n >= samples_for(false + ratio * told, within)  # errors cost samples
+
+
+@pytest.mark.parametrize("wrong", [(-0.1, 0.1), (1.1, 0.1), (0.1, 0.0), (0.1, 0.5), (0.1, 0.1, 0.5, 0.5)])
+def test_what_cannot_be_planned_is_told(wrong: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="expected a ratio and rates in"):
+        samples_for(*wrong)
 
 
 @given(st.integers(0, 3000), st.integers(0, 3000))

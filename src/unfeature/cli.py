@@ -42,6 +42,8 @@ COMMANDS = {
     "Example:  unfeature unlearn runs/thick --steps 1500",
     "evaluate": "Measure original, rejection filter, teacher and unlearned on fresh samples.\n\n"
     "Example:  unfeature evaluate runs/thick --count 10000",
+    "plan": "Say how many samples a ratio needs to be known so well.\n\n"
+    "Example:  unfeature plan --ratio 0.003 --within 0.001",
     "report": "Write the report: HTML, Markdown and JSON.\n\nExample:  unfeature report runs/thick",
     "export": "Write the unlearned generator for other programs, by default in the format your checkpoint came in.\n\n"
     "Example:  unfeature export runs/thick --to unlearned.pth\n"

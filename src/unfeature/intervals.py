@@ -30,6 +30,28 @@ def rogan_gladen(ratio: float, true_positive_rate: float, false_positive_rate: f
     return min(1.0, max(0.0, (ratio - false_positive_rate) / (true_positive_rate - false_positive_rate)))
 
 
+def samples_for(
+    ratio: float, within: float, true_positive_rate: float = 1.0, false_positive_rate: float = 0.0, z: float = Z95
+) -> int:
+    """How many samples make Wilson's interval at most `within` wide to either side of its middle, at a true `ratio`.
+
+    With the judge's error rates, taken as known, the interval is that of the ratio corrected for them: a judge sees
+    `false_positive_rate` + `ratio` (difference of the rates), and what it sees is stretched by that difference. With
+    a = z^2 / n, half^2 (1 + a)^2 = a p (1 - p) + a^2 / 4 is solved for a. ValueError for numbers out of range.
+    """
+    told = true_positive_rate - false_positive_rate
+    if not (0 <= ratio <= 1 and 0 < within < 0.5 and 0 <= false_positive_rate < true_positive_rate <= 1):
+        raise ValueError(
+            f"ratio {ratio}, within {within}, true-positive rate {true_positive_rate}, false-positive rate "
+            f"{false_positive_rate}; expected a ratio and rates in [0, 1], the first rate above the second, and a "
+            "half width above 0 and under 0.5"
+        )
+    p, half = false_positive_rate + ratio * told, (within * told) ** 2
+    linear, quadratic = p * (1 - p) - 2 * half, 0.25 - half
+    a = (math.sqrt(linear * linear + 4 * quadratic * half) - linear) / (2 * quadratic)
+    return math.ceil(z * z / a)
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """(mean, low, high): the mean of independent values with Student's 95 % interval; no width for a single one."""
     n = len(values)

@@ -133,16 +133,19 @@ class PreviewOptions(Options):
 
 
 class UnlearnOptions(Options):
-    """Distillation on erased latents; equations (6) to (9) of docs/explanation/method.md."""
+    """Distillation on erased latents, equations (6) to (9) of docs/explanation/method.md; or a baseline."""
 
     unlearner: str = Field("distillation", description="How the copy is trained; see `unfeature list`.")
-    alpha: float = Field(0.25, ge=0, le=1000, description="Weight of the two unlearning losses against reconstruction.")
+    alpha: float = Field(0.25, ge=0, le=1000, description="Weight of unlearning against reconstruction.")
     perceptual: float = Field(
         1.0, ge=0, le=1000, description="Weight of the MS-SSIM loss within them; 0 leaves it out."
     )
     l1: Literal["mean", "sum"] = Field("mean", description="Absolute differences averaged or summed over pixels.")
     guidance: float = Field(
         0.003, ge=0, le=1000, description="Weight of what a feature's guide still sees in the copy; without one, none."
+    )
+    penalty: float = Field(
+        1.0, ge=0, le=1_000_000, description="Weight of what baselines say of the weights: amnesia's and repulsion's."
     )
     warm_start: bool = Field(
         False, description="Begin from the instant edit where that is nearer to the teacher than the original is."

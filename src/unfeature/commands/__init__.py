@@ -16,6 +16,7 @@ from unfeature.commands.job import (
 )
 from unfeature.commands.models import check_, trust_
 from unfeature.commands.page import open_
+from unfeature.commands.plan import plan_
 
 __all__ = [
     "apply_",
@@ -28,6 +29,7 @@ __all__ = [
     "list_",
     "mark_",
     "open_",
+    "plan_",
     "preview_",
     "report_",
     "revert_",

@@ -1,0 +1,100 @@
+"""What all unlearners that train share: checks, saved states, the stop rule, devices. Arithmetic is the `Loop`'s."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from unfeature.artifacts import StepRecord
+from unfeature.errors import BadOption, WrongGenerator
+from unfeature.options import UnlearnOptions
+from unfeature.protocols import Checkpoint, Feature, Generator
+from unfeature.unlearners.loop import Loop
+from unfeature.unlearners.stopping import SequentialWilson
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+RETRY = 5
+"""Checks between two tests of the target ratio: a test costs thousands of judged images, a check's distance nothing."""
+
+
+class Training:
+    """An Unlearner that trains a copy: Adam on fresh latents each step, until the stop rule or the last step."""
+
+    loop: ClassVar[type[Loop]]
+    """What is learnt."""
+
+    def __init__(
+        self,
+        options: UnlearnOptions,
+        *,
+        seed: int = 0,
+        checkpoint: Checkpoint | None = None,
+        stop: SequentialWilson | None = None,
+    ) -> None:
+        self.options, self.seed, self.checkpoint, self.stop = options, seed, checkpoint, stop
+
+    def unlearn(
+        self, generator: Generator, feature: Feature, *, on_step: Callable[[StepRecord], None] = lambda record: None
+    ) -> Generator:
+        """A trained copy; `generator` never changes. WrongGenerator; raise in `on_step` to cancel.
+
+        With a `checkpoint` the state is saved at every check, and a new call goes on from there to the same bytes.
+        """
+        if feature.generator != generator.spec.id:
+            raise WrongGenerator("feature", feature.generator, generator.spec.id)
+        fabric = fabric_of(self.options)
+        if self.options.batch % fabric.world_size:
+            raise BadOption(
+                f"batch {self.options.batch} does not divide among {fabric.world_size} processes; expected a multiple. "
+                f"Use:  --batch {fabric.world_size * -(-self.options.batch // fabric.world_size)}"
+            )
+        loop = self.loop(self.options, self.seed, generator, feature, fabric)
+        loop.prepare()
+        facts = loop.restore(self.checkpoint)
+        while not facts["stopped"]:
+            record = loop.step(facts["step"])
+            facts["step"] += 1
+            if facts["step"] % self.options.check_every == 0 or facts["step"] == self.options.steps:
+                record = self._check(loop, record, facts)
+                if self.checkpoint is not None and fabric.is_global_zero:
+                    self.checkpoint.save(loop.tensors(), facts)
+            on_step(record)
+        return loop.student
+
+    def _check(self, loop: Loop, record: StepRecord, facts: dict[str, Any]) -> StepRecord:
+        """The record with distance, ratio and the reason to stop, also kept in `facts`."""
+        distance = loop.distance()
+        close, ratio, below = distance <= self.options.tolerance, None, self.stop is None
+        if close and self.stop is not None and facts["step"] >= facts["test_from"]:
+            verdict = self.stop.test(loop.student, self.seed, facts["drawn"], facts["looks"])
+            facts["drawn"] += verdict.ratio.n
+            facts["looks"], ratio, below = verdict.looks, verdict.ratio, verdict.below
+            facts["test_from"] = facts["step"] + RETRY * self.options.check_every
+        if close and below:
+            facts["stopped"] = "the stop rule held" if self.stop is not None else "close enough to the teacher"
+        elif facts["step"] >= self.options.steps:
+            facts["stopped"] = "the last step was reached"
+        told = {**record.to_json(), "distance": distance, "ratio": ratio, "stopped": facts["stopped"]}
+        checked = StepRecord(**told)
+        facts["records"].append(checked.to_json())
+        return checked
+
+
+def fabric_of(options: UnlearnOptions) -> Fabric:
+    """The device, or torchrun's processes; BadOption for what this machine lacks."""
+    from lightning_fabric import Fabric
+
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's; Fabric alone would train each process by itself
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // here
+    try:
+        fabric = Fabric(accelerator=options.device, devices=here, num_nodes=nodes, precision=options.precision)
+        fabric.launch()
+        return fabric
+    except Exception as error:  # Lightning has no common class for what a machine lacks
+        raise BadOption(
+            f'device "{options.device}" with precision {options.precision} cannot be used here: {error} '
+            "Name another:  --device cpu"
+        ) from error
