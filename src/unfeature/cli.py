@@ -42,6 +42,10 @@ COMMANDS = {
     "Example:  unfeature unlearn runs/thick --steps 1500",
     "evaluate": "Measure original, rejection filter, teacher and unlearned on fresh samples.\n\n"
     "Example:  unfeature evaluate runs/thick --count 10000",
+    "attack": "Try to bring the feature back: search for latents, relearn it, take the weights apart.\n\n"
+    "Every attack is made on the original and on a control too, where one is given.\n\n"
+    "Example:  unfeature attack runs/thick\n"
+    "Example:  unfeature attack runs/thick --attack relearning --control never_had_it.safetensors",
     "report": "Write the report: HTML, Markdown and JSON.\n\nExample:  unfeature report runs/thick",
     "export": "Write the unlearned generator for other programs, by default in the format your checkpoint came in.\n\n"
     "Example:  unfeature export runs/thick --to unlearned.pth\n"

@@ -8,7 +8,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from unfeature.artifacts import Evaluation, Preview, StepRecord
+from unfeature.artifacts import Attacks, Evaluation, Preview, StepRecord
 from unfeature.reports import plots
 from unfeature.reports.content import content
 from unfeature.reports.pictures import Pictures, pairs
@@ -20,6 +20,7 @@ def render_html(
     log: Sequence[StepRecord],
     pictures: Pictures,
     facts: Mapping[str, object],
+    attacks: Attacks | None = None,
 ) -> str:
     """The whole report as one HTML page; the same input gives the same bytes.
 
@@ -32,7 +33,7 @@ def render_html(
     template = page.from_string(folder.joinpath("page.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         style=Markup(folder.joinpath("page.css").read_text(encoding="utf-8")),  # noqa: S704
-        content=content(evaluation, preview, log, facts),
+        content=content(evaluation, preview, log, facts, attacks),
         edited=edited,
         untouched=untouched,
         small=small,
