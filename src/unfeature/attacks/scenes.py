@@ -14,6 +14,7 @@ from unfeature.artifacts import AttackResult, Curve, Point, Score
 from unfeature.drawing import BATCH, batches
 from unfeature.errors import NotApplicable
 from unfeature.images import data_uri, rows_at_once, to_pixels
+from unfeature.intervals import mean_interval
 from unfeature.protocols import Generator, Judge, Scene
 from unfeature.seeds import Seeds, stream
 
@@ -62,12 +63,12 @@ class Best:
     @torch.no_grad()
     def see(self, images: Tensor, shown: Tensor) -> None:
         """Take in images (n, c, h, w), n >= 1, and whether the judge finds the feature in each."""
-        said = torch.cat([self.scene.guide(part).cpu() for part in torch.split(images, BATCH)])
-        among = torch.nonzero(shown).flatten() if bool(shown.any()) else torch.arange(len(images))
-        first = among[said[among].argmax()]
-        rank = bool(shown[first]), float(said[first])
+        among = images[shown] if bool(shown.any()) else images
+        said = torch.cat([self.scene.guide(part).cpu() for part in torch.split(among, BATCH)])
+        first = int(said.argmax())
+        rank = bool(shown.any()), float(said[first])
         if self._picture is None or rank > self._rank:
-            self._rank, self._picture = rank, images[first : first + 1].clone()
+            self._rank, self._picture = rank, among[first : first + 1].clone()
 
     def result(
         self, name: str, figures: Sequence[Score], curves: Sequence[Curve] = (), facts: dict[str, Any] | None = None
@@ -119,3 +120,26 @@ def pictures(scene: Scene, purpose: str, seed: int, count: int, *, with_it: bool
             "expected one at least. Check the judge:  unfeature evaluate RUN"
         )
     return latents, images
+
+
+def matched(scene: Scene, seed: int, count: int) -> tuple[Tensor, Tensor]:
+    """Pictures (m, c, h, w) of the original that show the feature, and the same ones erased; m <= count.
+
+    Pictures whose erased ones still show it are left out; NotApplicable where none is left.
+    """
+    latents, images = pictures(scene, "attack pictures", seed, count, with_it=True)
+    with torch.no_grad():
+        erased = made(scene.original, scene.feature.erase(latents))
+    free = ~shows(scene.judge, erased)
+    if not bool(free.any()):
+        raise NotApplicable(
+            f"none of {len(images)} pictures with the feature loses it when it is erased; expected some, to compare "
+            "with. Find the feature again with a larger --margin:  unfeature find RUN"
+        )
+    return images[free], erased[free]
+
+
+def gap(with_it: Tensor, without: Tensor) -> list[Score]:
+    """(m,), (m,): how far pictures with the feature are missed, how far the same without it, and the difference."""
+    sides = {"distance_with": with_it, "distance_without": without, "gap": with_it - without}
+    return [Score(name, *mean_interval(values.tolist()), len(values)) for name, values in sides.items()]

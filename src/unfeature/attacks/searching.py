@@ -16,8 +16,8 @@ from unfeature.options import AttackOptions
 from unfeature.protocols import Generator, Scene
 from unfeature.seeds import Seeds, stream
 
-SAMPLES = 2000
-"""From which it is learnt what is usual."""
+SAMPLES, VALUES = 2000, 2**25
+"""From which it is learnt what is usual; fewer where they are wide."""
 
 
 def checks(steps: int) -> list[int]:
@@ -85,7 +85,8 @@ class Search:
     def __init__(self, scene: Scene, place: Place, options: AttackOptions, seed: int) -> None:
         self.scene, self.place, self.options, self.seed = scene, place, options, seed
         self.rows = rows_of(place.generator, options.restarts)
-        self.typical = Typical.of(self._starts("attack typical", 0, SAMPLES))
+        width = self._starts("attack typical", 0, 1).shape[1]
+        self.typical = Typical.of(self._starts("attack typical", 0, max(32, min(SAMPLES, VALUES // width))))
 
     @torch.no_grad()
     def _starts(self, purpose: str, first: int, last: int) -> Tensor:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LEAST_DEVIATION = 1e-6
-"""Of a coordinate: one that never varies stays about where it is."""
+LEAST = 0.1
+"""Of a coordinate's deviation, as a share of their root mean square: what was switched off can be switched on again."""
+
+TINY = 1e-6
+"""Lengths below it count as it."""
 
 OUTSIDE = 0.01
 """Share of the samples' norms on either side that counts as unusual."""
@@ -31,7 +34,8 @@ class Typical:
     @classmethod
     def of(cls, rows: Tensor) -> Typical:
         """From samples (m, k), m >= 2."""
-        mean, deviation = rows.mean(dim=0), rows.std(dim=0).clamp_min(LEAST_DEVIATION)
+        mean, deviation = rows.mean(dim=0), rows.std(dim=0)
+        deviation = deviation.clamp_min(max(TINY, LEAST * float(deviation.square().mean().sqrt())))
         norms = torch.linalg.vector_norm((rows - mean) / deviation, dim=1).sort().values
         low, high = (float(torch.quantile(norms, share)) for share in (OUTSIDE, 1 - OUTSIDE))
         return cls(mean, deviation, norms, low, high)
@@ -46,7 +50,7 @@ class Typical:
 
     def projected(self, standardised: Tensor) -> Tensor:
         """(n, k) -> (n, k): lengthened or shortened into the shell."""
-        norms = torch.linalg.vector_norm(standardised, dim=1, keepdim=True).clamp_min(LEAST_DEVIATION)
+        norms = torch.linalg.vector_norm(standardised, dim=1, keepdim=True).clamp_min(TINY)
         moved: Tensor = standardised * (norms.clamp(self.low, self.high) / norms)
         return moved
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from unfeature.artifacts import AttackResult, Attacks, Score
 from unfeature.reports.tables import Cell, FullTable, Group, Head
@@ -30,6 +31,43 @@ TOLD = {
         "Searches from fresh latents follow the guide, among usual latents only.",
         "Searches that ended in a picture with the feature",
     ),
+    "inversion": Told(
+        "Inversion",
+        "Pictures of the original that show the feature are looked for, latent by latent.",
+        "Recovered pictures that still show it",
+    ),
+    "inner-search": Told(
+        "Search further inside",
+        "The same search behind the first layers, among usual activations only: what lies there need not come from any "
+        "latent.",
+        "Searches that ended in a picture with the feature",
+    ),
+    "relearning": Told(
+        "Relearning",
+        "The weights are trained on a few pictures that show the feature, whose latents were found by inversion.",
+        "Fresh pictures that show it after the last step",
+    ),
+    "fine-tuning": Told(
+        "Benign fine-tuning",
+        "The weights are trained on pictures of the original that do not show the feature.",
+        "Fresh pictures that show it after the last step",
+    ),
+    "interpolation": Told(
+        "Other weights on the line",
+        "Weights between those of the original (factor 0) and of the target (1), and beyond both.",
+        "Fresh pictures that show it at the factor nearest to 1",
+    ),
+    "pruning": Told(
+        "Pruning", "The smallest weights of each tensor are set to zero.", "Fresh pictures that show it when few are"
+    ),
+    "quantisation": Told(
+        "Quantisation", "Weights are rounded to 8 bits, a scale for each tensor.", "Fresh pictures that show it then"
+    ),
+    "encoder-path": Told(
+        "The encoder's path",
+        "Pictures of the original that show the feature go through the encoder, which nobody unlearned.",
+        "Reconstructed pictures that still show it",
+    ),
 }
 """Attack -> words; one that is not here keeps its own name."""
 
@@ -37,6 +75,15 @@ FIGURES = {
     "success": ("Searches that found it", "share of the searches that end in a picture the judge finds it in"),
     "success_random": ("Found by chance", "the same for the best of as many random pictures as a search has steps"),
     "norm_percentile": ("How usual the found latents are", "mean percentile of their length among usual ones"),
+    "recovered": ("Recovered pictures that show it", "share of the recovered pictures the judge finds it in"),
+    "distance_with": ("How far they are missed", "mean absolute difference, plus 1 - MS-SSIM"),
+    "distance_without": ("How far the same without it are missed", "the same pictures, erased"),
+    "gap": ("How much harder the feature is", "the difference of the two, picture by picture"),
+    "relearnt": ("Pictures that show it", "share of fresh pictures after the last step"),
+    "resurged": ("Pictures that show it", "share of fresh pictures after the last step"),
+    "interpolated": ("Pictures that show it", "share of fresh pictures"),
+    "pruned": ("Pictures that show it", "share of fresh pictures"),
+    "quantised": ("Pictures that show it", "share of fresh pictures"),
 }
 """Figure -> title and meaning; what follows a colon in its name is added to the title."""
 
@@ -115,9 +162,27 @@ def _part(name: str, results: Sequence[AttackResult]) -> Part:
     sentences = [TOLD[name].what] if name in TOLD else []
     about = TOLD[name].share if name in TOLD else results[0].figures[0].name
     shares = [f"{_value(result.figures[0])} in {WHERE[result.target]}" for result in results]
-    sentences.append(f"{about}: {', '.join(shares)}.")
+    sentences += [f"{about}: {', '.join(shares)}.", *_relearnt(results)]
     shown = tuple(Shown(TARGETS[result.target], result.picture) for result in results)
     return Part(_title(name), tuple(sentences), shown)
+
+
+def _relearnt(results: Sequence[AttackResult]) -> Iterator[str]:
+    """`From 8 pictures the unlearned copy needed 20 steps to half of ..., the control that never had it 50.`"""
+    by_target = {result.target: result.facts for result in results}
+    told = by_target.get("unlearned", {}).get("steps_to_half")
+    for number_of in told if isinstance(told, dict) else ():
+        needed = [
+            f"{WHERE[called]} {_steps(facts, number_of)}" for called, facts in by_target.items() if called != "original"
+        ]
+        yield f"Relearning from {number_of} picture{'s' * (number_of != '1')} to half of the original's share: " + (
+            f"{', '.join(needed)}."
+        )
+
+
+def _steps(facts: Mapping[str, Any], number_of: str) -> str:
+    needed = facts["steps_to_half"].get(number_of)
+    return f"needed {needed} steps" if needed is not None else f"was not there after {facts['steps']} steps"
 
 
 def _group(attacks: Attacks, name: str) -> Group:
@@ -134,15 +199,19 @@ def _group(attacks: Attacks, name: str) -> Group:
 def _head(score: Score) -> Head:
     family, _, rest = score.name.partition(": ")
     title, meaning = FIGURES.get(family, (family, score.note))
-    return Head(f"{title}, {rest}" if rest else title, direction(score.higher_is_better), meaning, score.name)
+    return Head(f"{title}: {rest}" if rest else title, direction(score.higher_is_better), meaning, score.name)
+
+
+PLAIN = ("norm_percentile", "distance_with", "distance_without", "gap")
+"""Figures that are no shares."""
 
 
 def _value(score: Score) -> str:
-    return percent(score.value) if score.unit == "" else f"{number(score.value)} {score.unit}"
+    return f"{number(score.value)} {score.unit}".strip() if score.name in PLAIN else percent(score.value)
 
 
 def _cell(score: Score | None) -> Cell | None:
     if score is None:
         return None
-    ends = percent_range(score.low, score.high) if score.unit == "" else f"{number(score.low)} to {number(score.high)}"
-    return Cell(_value(score), ends, count(score.n))
+    plain = f"{number(score.low)} to {number(score.high)}"
+    return Cell(_value(score), plain if score.name in PLAIN else percent_range(score.low, score.high), count(score.n))

@@ -126,10 +126,15 @@ def tiny_scene(target: Generator, called: str) -> Scene:
     seeds = stream("tiny", 2, 0, 500)
     with torch.no_grad():
         latents = original.sample_latents(seeds)
-        images = original.synthesize(latents).flatten(1)
-        inverse = torch.linalg.lstsq(images, latents).solution
+        inverse = torch.linalg.lstsq(_logits(original.synthesize(latents)), latents).solution
 
     def guide(images: Tensor) -> Tensor:
         return 20 * images.mean(dim=(1, 2, 3)) - 8
 
-    return Scene(original, target, called, feature, guide, TinyJudge(), lambda x: x.flatten(1) @ inverse)
+    return Scene(original, target, called, feature, guide, TinyJudge(), lambda x: _logits(x) @ inverse)
+
+
+def _logits(images: Tensor) -> Tensor:
+    """(n, c, h, w) -> (n, k): nearly linear in the latents, and a constant."""
+    rows = torch.logit(images.flatten(1), eps=1e-6)
+    return torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
