@@ -14,7 +14,7 @@ import torch
 from conftest import Command, contents
 
 from unfeature import workflow
-from unfeature.artifacts import AttackResult, Score
+from unfeature.artifacts import AttackResult, Attacks, Curve, Point, Score
 from unfeature.attacks import ATTACKS
 from unfeature.attacks.interpolation import between
 from unfeature.attacks.places import inner_places
@@ -29,6 +29,7 @@ from unfeature.generators.module import weights_hash
 from unfeature.images import data_uri, pixels_of
 from unfeature.options import AttackOptions
 from unfeature.protocols import Generator
+from unfeature.reports.attacks import attack_section
 from unfeature.seeds import normal_rows, stream
 from unfeature.tables import resolve
 from unfeature.testing import TinyGenerator, TinyJudge, tiny_copy, tiny_scene
@@ -245,6 +246,48 @@ def test_quantisation_moves_no_weight_by_more_than_half_a_step() -> None:
         assert not torch.equal(after[name], before[name])
     assert torch.equal(after["outer.bias"], before["outer.bias"])
     assert torch.equal(rounded("", torch.zeros(3)), torch.zeros(3))
+
+
+# What the report says
+
+
+def relearnt(called: str, steps: dict[str, int | None]) -> AttackResult:
+    shares = (Score.share("relearnt: from 8", 80, 1000, higher_is_better=False),)
+    curve = Curve("from 8", "steps", (Point(0.0, shares[0]), Point(5.0, shares[0])))
+    facts = {"steps_to_half": steps, "steps": 200}
+    return AttackResult("relearning", called, f"tiny@{called}", shares, (curve,), facts, "data:,")
+
+
+def test_relearning_is_compared_with_the_control() -> None:
+    results = tuple(
+        relearnt(called, steps)
+        for called, steps in {
+            "original": {"1": 0, "8": 0, "64": 0},
+            "unlearned": {"64": 5, "1": None, "8": 20},
+            "control": {"1": None, "8": 50, "64": 50},
+        }.items()
+    )
+    section = attack_section(Attacks({"guide": "a probe of the marks"}, results, {"encoder-path": "none was given."}))
+    assert section is not None
+    assert section.columns == ("Original", "Unlearned", "Never had it")
+    last = " ".join(section.parts[0].sentences)
+    told = "to half of the original's share: the unlearned copy"
+    assert f"Relearning from 8 pictures {told} needed 20 steps, the control that never had it needed 50 steps." in last
+    assert f"Relearning from 1 picture {told} was not there after 200 steps" in last
+    assert last.index("from 1 picture") < last.index("from 8 pictures") < last.index("from 64 pictures")
+    assert section.main[0][1][0] is not None
+    assert section.main[0][1][0].interval == "6.5 to 9.8 %"
+    assert section.left_out == (("The encoder's path", "none was given."),)
+    assert attack_section(None) is None
+
+
+def test_an_attack_the_report_does_not_know_keeps_its_own_words() -> None:
+    score = Score.share("found: somewhere", 1, 10, note="share of whatever")
+    result = AttackResult("new-attack", "unlearned", "tiny@0", (score,), (), {}, "data:,")
+    section = attack_section(Attacks({"guide": "nobody"}, (result,), {}))
+    assert section is not None
+    assert section.parts[0].title == "new-attack"
+    assert section.table.groups[0].lines[0][0].title == "found: somewhere"
 
 
 # The command

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unfeature.artifacts import AttackResult, Attacks, Score
+from unfeature.artifacts import AttackResult, Attacks, Curve, Score
 from unfeature.reports.tables import Cell, FullTable, Group, Head
 from unfeature.reports.words import count, direction, number, percent, percent_range
 
@@ -58,10 +58,14 @@ TOLD = {
         "Fresh pictures that show it at the factor nearest to 1",
     ),
     "pruning": Told(
-        "Pruning", "The smallest weights of each tensor are set to zero.", "Fresh pictures that show it when few are"
+        "Pruning",
+        "The smallest weights of each tensor are set to zero.",
+        "Fresh pictures that show it at the lightest pruning",
     ),
     "quantisation": Told(
-        "Quantisation", "Weights are rounded to 8 bits, a scale for each tensor.", "Fresh pictures that show it then"
+        "Quantisation",
+        "Weights are rounded to 8 bits, a scale for each tensor.",
+        "Fresh pictures that show it afterwards",
     ),
     "encoder-path": Told(
         "The encoder's path",
@@ -111,6 +115,10 @@ class AttackSection:
     """What a report says of attacks."""
 
     intro: str
+    columns: tuple[str, ...]
+    """Targets."""
+    main: tuple[tuple[str, tuple[Cell | None, ...]], ...]
+    """Attack and its first figure for each target."""
     parts: tuple[Part, ...]
     table: FullTable
     left_out: tuple[tuple[str, str], ...]
@@ -120,14 +128,15 @@ def attack_section(attacks: Attacks | None) -> AttackSection | None:
     """None where nothing was attacked."""
     if attacks is None or not attacks.results:
         return None
+    columns, names = tuple(TARGETS[called] for called in _targets(attacks)), _names(attacks)
+    groups = tuple(_group(attacks, name) for name in names)
     return AttackSection(
         f"Somebody who has the weights may try to bring the feature back. Searches were guided by "
         f"{attacks.made_from['guide']}; the judge alone decided what they found.",
-        tuple(_part(name, _of(attacks, name)) for name in _names(attacks)),
-        FullTable(
-            tuple(TARGETS[called] for called in _targets(attacks)),
-            tuple(_group(attacks, name) for name in _names(attacks)),
-        ),
+        columns,
+        tuple((group.title, group.lines[0][1]) for group in groups),
+        tuple(_part(name, _of(attacks, name)) for name in names),
+        FullTable(columns, groups),
         tuple((_title(name), why) for name, why in attacks.left_out.items()),
     )
 
@@ -140,6 +149,17 @@ def headlines(attacks: Attacks) -> tuple[list[str], list[list[str]]]:
             told = ["-" if cell is None else f"{cell.value} ({cell.interval})" for cell in cells]
             lines.append([name, head.title, *told])
     return _targets(attacks), lines
+
+
+def lines_of(attacks: Attacks | None, name: str, curve: str = "") -> dict[str, Curve]:
+    """Target -> the attack's curve of that name, or its middle one; targets without it are left out."""
+    found = {}
+    for result in _of(attacks, name) if attacks is not None else ():
+        known = {one.name: one for one in result.curves}
+        chosen = curve or next(iter(list(known)[len(known) // 2 :]), "")
+        if chosen in known:
+            found[result.target] = known[chosen]
+    return found
 
 
 def _names(attacks: Attacks) -> list[str]:
@@ -171,7 +191,7 @@ def _relearnt(results: Sequence[AttackResult]) -> Iterator[str]:
     """`From 8 pictures the unlearned copy needed 20 steps to half of ..., the control that never had it 50.`"""
     by_target = {result.target: result.facts for result in results}
     told = by_target.get("unlearned", {}).get("steps_to_half")
-    for number_of in told if isinstance(told, dict) else ():
+    for number_of in sorted(told, key=int) if isinstance(told, dict) else ():
         needed = [
             f"{WHERE[called]} {_steps(facts, number_of)}" for called, facts in by_target.items() if called != "original"
         ]

@@ -63,6 +63,8 @@ def _attacks(words: Content) -> Iterator[str]:
         return
     yield "## Attacks"
     yield plain(words.attacks.intro)
+    heads = ["Attack", *words.attacks.columns]
+    yield _table(heads, [[plain(title), *map(_cell, cells)] for title, cells in words.attacks.main])
     for part in words.attacks.parts:
         yield f"### {plain(part.title)}"
         yield plain(" ".join(part.sentences))
