@@ -6,11 +6,12 @@ import typing
 from pathlib import Path
 
 from unfeature import zoo
+from unfeature.attacks import ATTACKS
 from unfeature.cli import COMMANDS
 from unfeature.features import FINDERS
 from unfeature.generators import GENERATORS
 from unfeature.metrics import EXTRACTORS, MEASUREMENTS, METRICS
-from unfeature.options import Options, RunOptions
+from unfeature.options import AttackOptions, Options, RunOptions
 from unfeature.presets import presets
 from unfeature.unlearners import UNLEARNERS
 
@@ -22,6 +23,7 @@ TABLES = {
     "Unlearners": UNLEARNERS,
     "Metrics": METRICS,
     "Extractors": EXTRACTORS,
+    "Attacks": ATTACKS,
     "Generator families": GENERATORS,
 }
 BOUNDS = {"ge": "≥ ", "gt": "> ", "le": "≤ ", "lt": "< "}
@@ -73,6 +75,7 @@ def page() -> str:
     for verb, field in RunOptions.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
             lines += _options(verb, field.annotation)
+    lines += _options("attack", AttackOptions)
     lines += ["", "## Commands", ""]
     for name, text in COMMANDS.items():
         what, *examples = (line for line in text.splitlines() if line)

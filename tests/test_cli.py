@@ -17,7 +17,9 @@ from unfeature.cli import COMMANDS
 from unfeature.options import RunOptions
 from unfeature.workflow import read_options
 
-KINDS = ("generators", "families", "measurements", "finders", "unlearners", "metrics", "extractors", "presets")
+KINDS = (
+    "generators", "families", "measurements", "finders", "unlearners", "metrics", "extractors", "attacks", "presets",
+)  # fmt: skip
 UNFEATURE = [sys.executable, "-c", "from unfeature.cli import main; main()"]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unfeature import zoo
 from unfeature.artifacts import Score
+from unfeature.attacks import ATTACKS
 from unfeature.errors import UnfeatureError
 from unfeature.features import FEATURES, FINDERS
 from unfeature.features.linear import Linear, LinearFeature
@@ -24,7 +25,7 @@ from unfeature.generators.module import ModuleGenerator, from_module
 from unfeature.metrics import EXTRACTORS, MEASUREMENTS, METRICS
 from unfeature.metrics.judges import CutJudge, load_measurement
 from unfeature.metrics.ratio import TargetRatio
-from unfeature.options import FindOptions, UnlearnOptions
+from unfeature.options import AttackOptions, FindOptions, UnlearnOptions
 from unfeature.protocols import Judge
 from unfeature.seeds import stream
 from unfeature.tables import resolve
@@ -33,6 +34,7 @@ from unfeature.testing import (
     TinyGenerator,
     TinyJudge,
     TinySize,
+    check_attack,
     check_feature,
     check_finder,
     check_generator,
@@ -136,6 +138,17 @@ PLAIN = FindOptions(extractor="", samples=2000, search_steps=100)
 @pytest.mark.parametrize("name", FINDERS)
 def test_finders(name: str) -> None:
     check_finder(lambda: resolve("finder", FINDERS, name)(PLAIN))
+
+
+QUICK = AttackOptions(
+    restarts=4, search_steps=5, pictures=3, inversion_restarts=2, inversion_steps=5, relearn_from=(1, 3), benign=5,
+    tuning_steps=5, samples=60,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacks(name: str) -> None:
+    check_attack(lambda: resolve("attack", ATTACKS, name)(QUICK, seed=0), name)
 
 
 def test_every_kind_of_feature_comes_from_a_finder() -> None:

@@ -9,9 +9,19 @@ _HOMES = {
     "load_generator": "unfeature.generators.loading",
     "from_module": "unfeature.generators.module",
     "conditional": "unfeature.generators.conditional",
-    **dict.fromkeys(("sample", "mark", "find", "preview", "unlearn", "evaluate", "report"), "unfeature.workflow"),
     **dict.fromkeys(
-        ("SampleOptions", "MarkOptions", "FindOptions", "PreviewOptions", "UnlearnOptions", "EvaluateOptions"),
+        ("sample", "mark", "find", "preview", "unlearn", "evaluate", "attack", "report"), "unfeature.workflow"
+    ),
+    **dict.fromkeys(
+        (
+            "SampleOptions",
+            "MarkOptions",
+            "FindOptions",
+            "PreviewOptions",
+            "UnlearnOptions",
+            "EvaluateOptions",
+            "AttackOptions",
+        ),
         "unfeature.options",
     ),
 }

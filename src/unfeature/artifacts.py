@@ -217,6 +217,65 @@ class Preview(Artifact):
 
 
 @dataclass(frozen=True)
+class Point(Artifact):
+    """Of a curve."""
+
+    x: float
+    score: Score
+
+
+@dataclass(frozen=True)
+class Curve(Artifact):
+    """How a figure goes with what was spent on it."""
+
+    name: str
+    x: str
+    """What is counted: "steps", "pictures"."""
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class AttackResult(Artifact):
+    """What one attack on one generator brought back."""
+
+    name: str
+    target: str
+    """"original", "unlearned" or "control"."""
+    generator: str
+    """The target's id."""
+    figures: tuple[Score, ...]
+    """The one that says how far it got first."""
+    curves: tuple[Curve, ...]
+    facts: dict[str, Any]
+    picture: str
+    """Its best picture as a PNG, `data:image/png;base64,...`."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        curves = tuple(
+            Curve(told["name"], told["x"], tuple(Point(p["x"], Score.from_json(p["score"])) for p in told["points"]))
+            for told in value["curves"]
+        )
+        return cls(**{**value, "curves": curves, "figures": tuple(map(Score.from_json, value["figures"]))})
+
+
+@dataclass(frozen=True)
+class Attacks(Artifact):
+    """attacks.json: what was tried to bring the feature back."""
+
+    made_from: dict[str, Any]
+    """Generators, feature, judge, guide and options: results of anything else are not mixed in."""
+    results: tuple[AttackResult, ...]
+    left_out: dict[str, str]
+    """Attack -> why it does not apply here."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        return cls(**{**value, "results": tuple(map(AttackResult.from_json, value["results"]))})
+
+
+@dataclass(frozen=True)
 class StepRecord(Artifact):
     """One line of the training log."""
 

@@ -44,6 +44,10 @@ COMMANDS = {
     "Example:  unfeature evaluate runs/thick --count 10000",
     "plan": "Say how many samples a ratio needs to be known so well.\n\n"
     "Example:  unfeature plan --ratio 0.003 --within 0.001",
+    "attack": "Try to bring the feature back: search for latents, relearn it, take the weights apart.\n\n"
+    "Every attack is made on the original and on a control too, where one is given.\n\n"
+    "Example:  unfeature attack runs/thick\n"
+    "Example:  unfeature attack runs/thick --attack relearning --control never_had_it.safetensors",
     "report": "Write the report: HTML, Markdown and JSON.\n\nExample:  unfeature report runs/thick",
     "export": "Write the unlearned generator for other programs, by default in the format your checkpoint came in.\n\n"
     "Example:  unfeature export runs/thick --to unlearned.pth\n"

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from unfeature.artifacts import Evaluation, Preview, Score, StepRecord
+    from unfeature.artifacts import Attacks, Evaluation, Preview, Score, StepRecord
     from unfeature.assets import Asset, State
     from unfeature.testing import Finding
     from unfeature.workflow.checking import Facts
@@ -192,6 +192,21 @@ def evaluation(result: Evaluation) -> None:
         told = ["-" if score is None else f"{score.value:.4f}" for score in rest]
         table.add_row(row.name, *(percent(row.scores.get(name)) for name in ratios), *told)
     _out.print(table)
+
+
+def attacks(found: Attacks) -> None:
+    """What each attack brought back, from each target."""
+    from unfeature.reports.attacks import headlines
+
+    columns, lines = headlines(found)
+    table = Table(title="Brought back; 95 % intervals", title_justify="left")
+    for column in ("attack", "figure", *columns):
+        table.add_column(column, justify="left" if column in ("attack", "figure") else "right")
+    for line in lines:
+        table.add_row(*line)
+    _out.print(table)
+    for name, why in found.left_out.items():
+        say(f"{name} was left out: {why}")
 
 
 def findings(found: Sequence[Finding]) -> None:

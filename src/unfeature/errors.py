@@ -81,6 +81,10 @@ class MissingStep(UnfeatureError, LookupError):
     """A verb that needs the result of an earlier one."""
 
 
+class NotApplicable(UnfeatureError):
+    """An attack that has nothing to work on here: it is left out, unless it was asked for by name."""
+
+
 class DiskFull(UnfeatureError, OSError):
     """No room left; what was there before is untouched."""
 

@@ -75,6 +75,13 @@ def data_uri(picture: Pixels, zoom: int = 1) -> str:
     return "data:image/png;base64," + base64.b64encode(png(picture, zoom)).decode()
 
 
+def pixels_of(uri: str) -> Pixels:
+    """(h, w[, 3]) uint8 of what `data_uri` made."""
+    from PIL import Image
+
+    return np.array(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))), dtype=np.uint8)
+
+
 def read_picture(path: Path) -> Tensor:
     """An image file -> (1, 3, h, w) float32 in [0, 1], the right way up, transparency over black; BadFile."""
     import torch

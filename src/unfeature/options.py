@@ -175,6 +175,43 @@ class EvaluateOptions(Options):
     instant: bool = Field(False, description="Also a row for the instant edit, which needs no training.")
 
 
+class AttackOptions(Options):
+    """Attempts to bring the feature back: on the original, on the unlearned copy, on a control."""
+
+    attack: tuple[str, ...] = Field(
+        (), description="One attack only; see `unfeature list attacks`; repeat the flag; by default all that apply."
+    )
+    control: str = Field(
+        "", description="Checkpoint of the same architecture that never had the feature: attacked like the copy."
+    )
+    guide: str = Field(
+        "",
+        description="FILE.py:NAME of a network that guides searches; by default the feature's own guide, or else a "
+        "probe of the marks. Never the judge.",
+    )
+    extractor: str = Field(
+        "mnist-digits", description="Network that a probe of the marks looks through: a name or FILE.py:FUNCTION."
+    )
+    encoder: str = Field("", description="FILE.py:FUNCTION, pictures to latents: for the encoder's path.")
+    restarts: int = Field(64, ge=2, le=100_000, description="Searches, each from a fresh latent of its own.")
+    search_steps: int = Field(100, ge=1, le=1_000_000, description="Steps of each; random search tries as many.")
+    search_rate: float = Field(0.1, gt=0, le=10, description="Adam's rate of all searches, in standard deviations.")
+    pictures: int = Field(24, ge=2, le=100_000, description="Pictures with the feature that are inverted.")
+    inversion_restarts: int = Field(3, ge=1, le=1000, description="Latents from which each picture is searched for.")
+    inversion_steps: int = Field(150, ge=1, le=1_000_000, description="Steps of each of these searches.")
+    relearn_from: tuple[int, ...] = Field(
+        (1, 8, 64), min_length=1, description="Numbers of pictures with the feature that the target is trained on."
+    )
+    benign: int = Field(64, ge=1, le=100_000, description="Pictures without the feature it is fine-tuned on.")
+    tuning_steps: int = Field(200, ge=1, le=1_000_000, description="Steps of relearning and of fine-tuning.")
+    tuning_rate: float = Field(1e-3, gt=0, le=1, description="Adam's rate of both.")
+    samples: int = Field(1000, ge=10, le=10_000_000, description="Fresh samples behind each share that shows it.")
+    factors: tuple[float, ...] = Field(
+        (-0.5, 0.5, 1.0, 1.5), description="Weights as original + factor (target - original); 0 is the original."
+    )
+    pruned: tuple[float, ...] = Field((0.1, 0.3, 0.5), description="Shares of the smallest weights set to zero.")
+
+
 class RunOptions(Options):
     """Everything `unfeature run FILE.toml` needs; a table for each verb."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from unfeature.artifacts import Feedback, Gallery, GeneratorSpec, Score, StepRecord
+    from unfeature.artifacts import AttackResult, Feedback, Gallery, GeneratorSpec, Score, StepRecord
     from unfeature.seeds import Seeds
 
 
@@ -206,3 +206,29 @@ class Metric(Protocol):
 
     def compute(self) -> list[Score]:
         """The figures so far, each with n and a 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What an attack is given: the generator it is made on, and all that may help it."""
+
+    original: Generator
+    """What the feature was found in."""
+    target: Generator
+    called: str
+    """The target: "original", "unlearned" or "control"."""
+    feature: Feature
+    """Of the original."""
+    guide: Callable[[Tensor], Tensor]
+    """(n, c, h, w) -> (n,), differentiable: the more, the more of the feature. NEVER the judge."""
+    judge: Judge
+    """Decides what the attack brought back, and nothing else."""
+    encoder: Callable[[Tensor], Tensor] | None = None
+    """(n, c, h, w) -> latents (n, d), where there is one."""
+
+
+class Attack(Protocol):
+    """Tries to bring the feature back. Constructed as `ATTACKS[name](options, seed=)`."""
+
+    def run(self, scene: Scene) -> AttackResult:
+        """What it got out of the target; nothing in the scene changes. NotApplicable."""

@@ -38,6 +38,7 @@ MAKES = {
     "training.safetensors": "unlearn",
     "unlearned.safetensors": "unlearn",
     "evaluation.json": "evaluate",
+    "attacks.json": "attack",
 }
 """File -> the verb that writes it."""
 

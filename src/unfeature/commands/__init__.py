@@ -1,6 +1,7 @@
 """The commands: parse, call a verb of `unfeature.workflow`, print. No arithmetic; torch only inside a command."""
 
 from unfeature.commands.assets import assets_
+from unfeature.commands.attacks import attack_
 from unfeature.commands.exports import apply_, export_, revert_
 from unfeature.commands.job import (
     demo_,
@@ -21,6 +22,7 @@ from unfeature.commands.plan import plan_
 __all__ = [
     "apply_",
     "assets_",
+    "attack_",
     "check_",
     "demo_",
     "evaluate_",

@@ -48,6 +48,7 @@ def _over_preset(options: Chosen, preset: str, verb: str) -> Chosen:
 def list_(kind: Annotated[str, Parameter(help="One kind only, e.g. generators.")] = "", /) -> None:
     """What can be named on the command line and in files of options."""
     from unfeature import zoo
+    from unfeature.attacks import ATTACKS
     from unfeature.features import FINDERS
     from unfeature.generators import GENERATORS
     from unfeature.metrics import EXTRACTORS, MEASUREMENTS, METRICS
@@ -60,7 +61,8 @@ def list_(kind: Annotated[str, Parameter(help="One kind only, e.g. generators.")
     }
     first_lines = {name: text.splitlines()[0].lstrip("# ") for name, text in presets().items()}
     kinds = {"generators": shipped, "families": GENERATORS, "measurements": MEASUREMENTS, "finders": FINDERS}
-    kinds |= {"unlearners": UNLEARNERS, "metrics": METRICS, "extractors": EXTRACTORS, "presets": first_lines}
+    kinds |= {"unlearners": UNLEARNERS, "metrics": METRICS, "extractors": EXTRACTORS, "attacks": ATTACKS}
+    kinds |= {"presets": first_lines}
     if kind and kind not in kinds:
         raise UnknownName("kind", kind, kinds)
     console.names({k: v for k, v in kinds.items() if kind in ("", k)})

@@ -5,6 +5,7 @@ Reads the state dict of `G_ema` in the layout of the official PyTorch release; s
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping as Table
 from typing import Any, Literal
@@ -122,6 +123,17 @@ class StyleGAN2(nn.Module):
     def example(cls) -> dict[str, Any]:
         """Arguments of a tiny one, for the conformance suite."""
         return {"widths": [6, 5, 4], "z_dim": 6, "w_dim": 7, "mapping_layers": 2}
+
+    def wider(self) -> dict[str, StyleGAN2]:
+        """The same weights as modules of latents in w and w+, as far as these are wider than its own space."""
+        spaces: tuple[Space, ...] = ("z", "w", "w+")
+        found = dict[str, StyleGAN2]()
+        for space in spaces[spaces.index(self.space) + 1 :]:
+            twin = copy.copy(self)
+            twin.space = space
+            twin.latent_dim = self.mapping.w_avg.numel() * (self.synthesis.layers if space == "w+" else 1)
+            found[space] = twin
+        return found
 
     def latents_of(self, normal: Tensor) -> Tensor:
         """(n, z_dim) ~ N(0, 1) -> (n, d): the latents themselves in z, mapped but not truncated in w and w+."""

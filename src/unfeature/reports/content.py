@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unfeature.artifacts import OTHER, Evaluation, Preview, Score, StepRecord
+from unfeature.artifacts import OTHER, Attacks, Evaluation, Preview, Score, StepRecord
+from unfeature.reports.attacks import AttackSection, attack_section
 from unfeature.reports.tables import FullTable, MainTable, StrengthTable, full_table, main_table, strength_table
 from unfeature.reports.verdicts import DRIFT_KEPT, FLIPS_KEPT, Verdict, verdict
 from unfeature.reports.words import class_word, count, first, judged_flips, number, percent, percent_range
@@ -20,8 +21,14 @@ LIMITS = (
     "judge better than a person's would. If a network made them from words or examples, they are as good as it is.",
     "Unlearning a feature promises nothing about the pictures the generator was trained on: whether one of them was "
     "in the training set may still be found out.",
+)
+UNATTACKED = (
     "Somebody who has the weights may search for latents that still show the feature, or train it back in. "
-    "This report does not measure that.",
+    "This report does not measure that: `unfeature attack` does."
+)
+ATTACKED = (
+    "Attacks that were not tried, or tried longer, may bring back more than these did. What they brought back from the "
+    "original and from a control that never had the feature is what to compare with."
 )
 _SHOWN = ("feedback", "command", "choice")
 """Facts with a place of their own; all others are printed as they come."""
@@ -61,16 +68,21 @@ class Content:
     full: FullTable
     strengths: StrengthTable | None
     training: str
+    attacks: AttackSection | None
     sections: tuple[Section, ...]
     limits: tuple[str, ...]
     command: str
 
 
 def content(
-    evaluation: Evaluation, preview: Preview | None, log: Sequence[StepRecord], facts: Mapping[str, object]
+    evaluation: Evaluation,
+    preview: Preview | None,
+    log: Sequence[StepRecord],
+    facts: Mapping[str, object],
+    attacks: Attacks | None = None,
 ) -> Content:
     """All words and figures of a report, in reading order."""
-    outcome = verdict(evaluation)
+    outcome, attacked = verdict(evaluation), attack_section(attacks)
     return Content(
         title=f"Removing {evaluation.feature} from {evaluation.generator.name}",
         status=STATUS[outcome.status],
@@ -83,8 +95,9 @@ def content(
         full=full_table(evaluation),
         strengths=strength_table(evaluation),
         training=_training(log),
+        attacks=attacked,
         sections=tuple(section for section in _sections(evaluation, preview, facts) if section.entries),
-        limits=LIMITS,
+        limits=(*LIMITS, ATTACKED if attacked else UNATTACKED),
         command=str(facts.get("command", "")),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from unfeature.artifacts import Evaluation, Preview, StepRecord
+from unfeature.artifacts import Attacks, Evaluation, Preview, StepRecord
 from unfeature.reports.content import Content, content
 from unfeature.reports.pictures import Pictures
 from unfeature.reports.tables import Cell, FullTable, MainTable
@@ -17,9 +17,10 @@ def render_markdown(
     log: Sequence[StepRecord],
     pictures: Pictures,
     facts: Mapping[str, object],
+    attacks: Attacks | None = None,
 ) -> str:
     """The report's words and figures; `pictures` only say how many pairs the HTML page shows."""
-    words = content(evaluation, preview, log, facts)
+    words = content(evaluation, preview, log, facts, attacks)
     shown = len(pictures.edited_before) + len(pictures.untouched_before)
     blocks = [*_top(words), *_results(words, shown), *_fine_print(words)]
     return "\n\n".join(blocks) + "\n"
@@ -54,6 +55,22 @@ def _results(words: Content, shown: int) -> Iterator[str]:
         yield plain(words.training)
     yield "## Every figure"
     yield _full(words.full)
+    yield from _attacks(words)
+
+
+def _attacks(words: Content) -> Iterator[str]:
+    if words.attacks is None:
+        return
+    yield "## Attacks"
+    yield plain(words.attacks.intro)
+    heads = ["Attack", *words.attacks.columns]
+    yield _table(heads, [[plain(title), *map(_cell, cells)] for title, cells in words.attacks.main])
+    for part in words.attacks.parts:
+        yield f"### {plain(part.title)}"
+        yield plain(" ".join(part.sentences))
+    yield _full(words.attacks.table)
+    if words.attacks.left_out:
+        yield listed(words.attacks.left_out)
 
 
 def _fine_print(words: Content) -> Iterator[str]:

@@ -8,8 +8,9 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from unfeature.artifacts import Evaluation, Preview, StepRecord
+from unfeature.artifacts import Attacks, Evaluation, Preview, StepRecord
 from unfeature.reports import plots
+from unfeature.reports.attacks import lines_of
 from unfeature.reports.content import content
 from unfeature.reports.pictures import Pictures, pairs
 
@@ -20,6 +21,7 @@ def render_html(
     log: Sequence[StepRecord],
     pictures: Pictures,
     facts: Mapping[str, object],
+    attacks: Attacks | None = None,
 ) -> str:
     """The whole report as one HTML page; the same input gives the same bytes.
 
@@ -27,12 +29,13 @@ def render_html(
     anything else worth printing.
     """
     edited, untouched, small = pairs(pictures)
+    relearnt = lines_of(attacks, "relearning")
     folder = files("unfeature.reports")
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = page.from_string(folder.joinpath("page.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         style=Markup(folder.joinpath("page.css").read_text(encoding="utf-8")),  # noqa: S704
-        content=content(evaluation, preview, log, facts),
+        content=content(evaluation, preview, log, facts, attacks),
         edited=edited,
         untouched=untouched,
         small=small,
@@ -40,5 +43,8 @@ def render_html(
         choice=Markup(plots.choice_svg(facts.get("choice"))),  # noqa: S704
         losses=Markup(plots.losses_svg(log)),  # noqa: S704
         distance=Markup(plots.distance_svg(log)),  # noqa: S704
+        searched=Markup(plots.spent_svg("searched", lines_of(attacks, "latent-search", "search, latents"))),  # noqa: S704
+        relearnt=Markup(plots.spent_svg("relearnt", relearnt)),  # noqa: S704
+        relearnt_from=next(iter(relearnt.values())).name if relearnt else "",
         ratio=Markup(plots.ratio_svg(log, evaluation.wanted_ratio)),  # noqa: S704
     )

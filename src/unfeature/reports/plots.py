@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -15,7 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from unfeature.artifacts import Distribution, Evaluation, StepRecord
+from unfeature.artifacts import Curve, Distribution, Evaluation, StepRecord
 
 # Stand-ins that matplotlib draws with and `_for_page` replaces by CSS variables: one drawing, light and dark.
 INK, RULE = "#010203", "#010204"
@@ -154,6 +154,37 @@ def choice_svg(choice: Any) -> str:
         axes.set_ylabel("% of pictures that show it")
 
     return _svg("choice", (4.2, 2.5), draw)
+
+
+TARGETS = {"original": (ORIGINAL, "-"), "control": (TEACHER, (0, (4, 2))), "unlearned": (UNLEARNED, "-")}
+"""Colour and line of what was attacked, the copy drawn last."""
+
+
+def spent_svg(name: str, curves: Mapping[str, Curve]) -> str:
+    """A share against what was spent, for each target, with intervals; empty where there is none."""
+    if not curves:
+        return ""
+
+    def draw(axes: Axes) -> None:
+        for target, (colour, style) in TARGETS.items():
+            if target in curves:
+                points = curves[target].points
+                x, scores = [point.x for point in points], [point.score for point in points]
+                axes.fill_between(
+                    x,
+                    [100 * s.low for s in scores],
+                    [100 * s.high for s in scores],
+                    color=colour,
+                    alpha=0.15,
+                    linewidth=0,
+                )
+                axes.plot(x, [100 * s.value for s in scores], color=colour, linestyle=style, linewidth=1.6)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(next(iter(curves.values())).x)
+        axes.set_ylabel("% that show it")
+
+    return _svg(name, (4.2, 2.5), draw)
 
 
 def _step_axis(axes: Axes, log: Sequence[StepRecord]) -> None:

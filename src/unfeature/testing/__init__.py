@@ -1,8 +1,9 @@
-"""For everybody who adds a generator, finder, unlearner, metric or judge: a tiny world to try it in, and its checks."""
+"""For everybody who adds a generator, finder, unlearner, metric, attack, judge: a tiny world, and checks."""
 
 from __future__ import annotations
 
 from unfeature.testing.checks import (
+    check_attack,
     check_feature,
     check_finder,
     check_judge,
@@ -11,7 +12,7 @@ from unfeature.testing.checks import (
 )
 from unfeature.testing.generators import check_generator, findings
 from unfeature.testing.remedies import Finding
-from unfeature.testing.tiny import TinyExtractor, TinyGenerator, TinyJudge, TinySize, tiny_marks
+from unfeature.testing.tiny import TinyExtractor, TinyGenerator, TinyJudge, TinySize, tiny_copy, tiny_marks, tiny_scene
 
 __all__ = [
     "Finding",
@@ -19,6 +20,7 @@ __all__ = [
     "TinyGenerator",
     "TinyJudge",
     "TinySize",
+    "check_attack",
     "check_feature",
     "check_finder",
     "check_generator",
@@ -26,5 +28,7 @@ __all__ = [
     "check_metric",
     "check_unlearner",
     "findings",
+    "tiny_copy",
     "tiny_marks",
+    "tiny_scene",
 ]

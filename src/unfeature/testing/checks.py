@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unfeature.artifacts import Feedback, Score, StepRecord
+from unfeature.artifacts import AttackResult, Feedback, Score, StepRecord
 from unfeature.errors import NotEnoughFeedback, UnfeatureError, WrongGenerator
 from unfeature.features import load_feature
 from unfeature.features.guides import ALONE
 from unfeature.generators.loading import read_safetensors, to_safetensors
 from unfeature.generators.module import weights_hash
+from unfeature.images import pixels_of
 from unfeature.protocols import (
+    Attack,
     Checkpoint,
     Feature,
     Finder,
@@ -31,7 +33,7 @@ from unfeature.protocols import (
 )
 from unfeature.seeds import stream
 from unfeature.testing.generators import TOLERANCE, check_generator
-from unfeature.testing.tiny import TinyExtractor, TinyGenerator, TinyJudge, tiny_marks
+from unfeature.testing.tiny import SIDE, TinyExtractor, TinyGenerator, TinyJudge, tiny_copy, tiny_marks, tiny_scene
 
 
 def _expect(claim: bool, otherwise: str) -> None:
@@ -210,6 +212,32 @@ def _take(look: Look, rows: Tensor) -> Look:
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).square().mean(dim=(1, 2, 3))
+
+
+def check_attack(make_attack: Callable[[], Attack], name: str) -> None:
+    """An Attack of that name, made with few steps: says what it attacked, changes nothing, repeats to equal bytes."""
+    for called, target in (("original", TinyGenerator()), ("unlearned", tiny_copy())):
+        scene = tiny_scene(target, called)
+        made_from = scene.original.spec, target.spec
+        found = []
+        for global_seed in (1, 2):  # of torch, which must not matter
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(global_seed)
+                found.append(make_attack().run(scene))
+        result = found[0]
+        _expect(found[1].id == result.id, "the same seed gave two results; expected equal bytes")
+        _expect((scene.original.spec, target.spec) == made_from, "the attack changed the generators it was given")
+        who, wanted = (result.name, result.target, result.generator), (name, called, target.spec.id)
+        _expect(who == wanted, f"the result says {who}; expected {wanted}")
+        _expect(bool(result.figures), "the attack gave no figure; expected the one that says how far it got first")
+        for score in (*result.figures, *(point.score for curve in result.curves for point in curve.points)):
+            inside = score.low <= score.value <= score.high and score.n > 0
+            told = f"{score.name}: {score.value:g} lies outside its interval [{score.low:g}, {score.high:g}] or n is 0"
+            _expect(inside, told)
+        again = AttackResult.from_json(json.loads(json.dumps(result.to_json())))
+        _expect(again == result, "the result is another one after JSON; expected plain numbers, texts, lists in facts")
+        shape = pixels_of(result.picture).shape
+        _expect(shape == (SIDE, SIDE), f"the picture is of shape {shape}; expected that of the generator's images")
 
 
 def check_judge(judge: Judge, images: Tensor) -> None:

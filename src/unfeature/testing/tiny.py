@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unfeature.artifacts import Feedback, Gallery
+from unfeature.features import load_feature
+from unfeature.features.guides import ALONE
 from unfeature.generators.module import ModuleGenerator
-from unfeature.protocols import Generator
+from unfeature.protocols import Generator, Scene
 from unfeature.seeds import normal_rows, stream
 
 SIDE = 16
@@ -103,3 +105,36 @@ def tiny_marks(generator: Generator, count: int = 400) -> tuple[Gallery, Feedbac
     return Gallery(generator.spec.id, tuple(seeds.tolist())), Feedback(
         "large", generator.spec.id, positives, negatives, source="the tiny judge"
     )
+
+
+def tiny_copy() -> TinyGenerator:
+    """A copy that cannot make "large": what enlarges the blob is set to zero in its weights."""
+    copied = TinyGenerator()
+    outer = copied.module.get_submodule("outer")
+    assert isinstance(outer, nn.Linear)
+    with torch.no_grad():
+        outer.weight[:, 0] = 0.0
+    return copied
+
+
+def tiny_scene(target: Generator, called: str) -> Scene:
+    """An attack on it: the guide is the image's mean brightness, in a unit of its own, and the tiny judge judges."""
+    original = TinyGenerator()
+    vector = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    state = {"kind": "linear", "name": "large", "generator": original.spec.id, "threshold": 1.2, "margin": 0.25}
+    feature = load_feature({"vector": vector}, state, original, ALONE)
+    seeds = stream("tiny", 2, 0, 500)
+    with torch.no_grad():
+        latents = original.sample_latents(seeds)
+        inverse = torch.linalg.lstsq(_logits(original.synthesize(latents)), latents).solution
+
+    def guide(images: Tensor) -> Tensor:
+        return 20 * images.mean(dim=(1, 2, 3)) - 8
+
+    return Scene(original, target, called, feature, guide, TinyJudge(), lambda x: _logits(x) @ inverse)
+
+
+def _logits(images: Tensor) -> Tensor:
+    """(n, c, h, w) -> (n, k): nearly linear in the latents, and a constant."""
+    rows = torch.logit(images.flatten(1), eps=1e-6)
+    return torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)

@@ -4,6 +4,7 @@ The faces (command line, page) call these and nothing deeper.
 """
 
 from unfeature.presets import read_options
+from unfeature.workflow.attacking import attack
 from unfeature.workflow.checking import check
 from unfeature.workflow.exporting import apply, export
 from unfeature.workflow.finding import find
@@ -16,6 +17,7 @@ from unfeature.workflow.whole import run
 
 __all__ = [
     "apply",
+    "attack",
     "check",
     "evaluate",
     "export",

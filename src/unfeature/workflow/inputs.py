@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,8 @@ from unfeature.features.guides import Helpers, ProbeJudge
 from unfeature.features.probes import LEAST
 from unfeature.generators.filling import fill
 from unfeature.generators.loading import load_generator
-from unfeature.judging import is_marks_file, load_extractor, load_guide, load_judge, marks_from_file
+from unfeature.judging import CLIP, is_marks_file, load_extractor, load_guide, load_judge, marks_from_file
+from unfeature.marks import SOURCE
 from unfeature.plugins import name_code, require_named
 from unfeature.protocols import Extractor, Feature, Generator, Judge
 from unfeature.store import Run, TrainingState
@@ -101,6 +103,22 @@ def the_judge(run: Run, generator: Generator, seed: int) -> Judge | None:
     request = run.read_as("request.json", Request)
     require_named(request.judge, str(run.path("request.json")))
     return load_judge(request.judge, generator, seed, request.share, request.cut) if request.judge else None
+
+
+def the_decider(run: Run, generator: Generator, seed: int) -> Judge:
+    """Who decides in this run; MissingStep, saying how to name somebody, where nobody does."""
+    judge = the_judge(run, generator, seed)
+    if judge is not None:
+        return judge
+    request = run.read_as("request.json", Request)
+    named = f"{run.folder} {shlex.quote(request.feature)}"
+    marks = shlex.quote(str(run.path("feedback.json")))
+    by = {CLIP: f"{CLIP} ...", SOURCE: marks}.get(request.by, request.by)
+    raise MissingStep(
+        f"nobody judges run {run.folder}; expected a measurement or a function that decides whether a picture "
+        f"shows the feature. Name one:  unfeature mark {named} --by {by} "
+        "--judge FILE.py:FUNCTION"
+    )
 
 
 def the_extractor(reference: str, generator: Generator) -> Extractor:

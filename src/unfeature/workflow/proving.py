@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from unfeature import evaluation as evidence
-from unfeature.artifacts import Evaluation, Feedback, StepRecord
+from unfeature.artifacts import Attacks, Evaluation, Feedback, StepRecord
 from unfeature.drawing import BATCH, drawn
 from unfeature.errors import MissingStep
 from unfeature.features.choosing import choices
 from unfeature.images import rows_at_once, to_pixels
-from unfeature.judging import CLIP
-from unfeature.marks import SOURCE
 from unfeature.options import EvaluateOptions, UnlearnOptions
 from unfeature.protocols import Extractor, Feature, Generator, Judge
 from unfeature.seeds import stream
@@ -25,10 +22,10 @@ from unfeature.unlearners.instant import InstantEdit
 from unfeature.workflow.inputs import (
     Other,
     Request,
+    the_decider,
     the_extractor,
     the_feature,
     the_generator,
-    the_judge,
     the_teacher,
     the_unlearned,
 )
@@ -60,16 +57,7 @@ def evaluate(
         generator, about = the_generator(run)
         feature, facts = the_feature(run, generator)
         student, _ = the_unlearned(run, generator)
-        request, judge = run.read_as("request.json", Request), the_judge(run, generator, about.seed)
-        if judge is None:
-            named = f"{run.folder} {shlex.quote(request.feature)}"
-            marks = shlex.quote(str(run.path("feedback.json")))
-            by = {CLIP: f"{CLIP} ...", SOURCE: marks}.get(request.by, request.by)
-            raise MissingStep(
-                f"nobody judges run {run.folder}; expected a measurement or a function that decides whether a picture "
-                f"shows the feature. Name one:  unfeature mark {named} --by {by} "
-                "--judge FILE.py:FUNCTION"
-            )
+        request, judge = run.read_as("request.json", Request), the_decider(run, generator, about.seed)
         extractor = the_extractor(options.extractor, generator)
         evaluator = evidence.Evaluator(judge, extractor, options.count, about.seed, on_batch)
         copies = {"unlearned": student}
@@ -156,9 +144,14 @@ def report(folder: str | Path) -> list[Path]:
         chosen = choices(found)  # of several features the run's own comes first
         facts |= {"choice": chosen[0]} if chosen else {}
         pictures = _pictures(run, generator, student, feature, about.seed)
-        given = (result, teacher, log, pictures, facts)
-        plain = {"verdict": vars(verdict(result)), "evaluation": result.to_json(), "preview": teacher.to_json()}
-        plain |= {"log": training["records"], "facts": facts}
+        attacks = _attacks(run, student.spec.id, facts)
+        given = (result, teacher, log, pictures, facts, attacks)
+        plain: dict[str, Any] = {
+            "verdict": vars(verdict(result)),
+            "evaluation": result.to_json(),
+            "preview": teacher.to_json(),
+        }
+        plain |= {"log": training["records"], "facts": facts, "attacks": attacks.to_json() if attacks else None}
         return [
             run.write("report.html", render_html(*given).encode()),
             run.write("report.md", render_markdown(*given).encode()),
@@ -166,12 +159,22 @@ def report(folder: str | Path) -> list[Path]:
         ]
 
 
+def _attacks(run: Run, unlearned: str, facts: dict[str, Any]) -> Attacks | None:
+    """What attacks found, where they were made on this copy; otherwise the facts say that they are another's."""
+    if not run.has("attacks.json"):
+        return None
+    found = run.read_as("attacks.json", Attacks)
+    if found.made_from["unlearned"] == unlearned:
+        return found
+    facts["attacks"] = f"left out, since they were made on another copy; attack again: unfeature attack {run.folder}"
+    return None
+
+
 def _pictures(run: Run, generator: Generator, student: Generator, feature: Feature, seed: int) -> Pictures:
     """The first pictures of the evaluation that showed the feature, and the first that were never touched."""
     from unfeature.reports import Pictures
 
-    judge = the_judge(run, generator, seed)
-    assert judge is not None, "an evaluation exists, so somebody judged"
+    judge = the_decider(run, generator, seed)
     seeds = stream("evaluate", seed, 0, rows_at_once(generator.spec.image_shape, SHOWN, 2 * PAIRS, BATCH))
     (latents, before), (_, after) = drawn(generator, seeds), drawn(student, seeds)
     shows, flagged = judge.score(before) >= 0.5, feature.contains(latents)

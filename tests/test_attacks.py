@@ -1,0 +1,432 @@
+"""Attacks find what can be found and nothing else; the command refuses what would be no proof."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Command, contents
+
+from unfeature import workflow
+from unfeature.artifacts import AttackResult, Attacks, Curve, Point, Score
+from unfeature.attacks import ATTACKS
+from unfeature.attacks.interpolation import between
+from unfeature.attacks.places import inner_places
+from unfeature.attacks.pruning import pruned
+from unfeature.attacks.quantisation import quantised, rounded
+from unfeature.attacks.scenes import frozen
+from unfeature.attacks.searching import climb, latents_of
+from unfeature.attacks.typical import Typical
+from unfeature.errors import NotApplicable
+from unfeature.generators.loading import load_generator
+from unfeature.generators.module import weights_hash
+from unfeature.images import data_uri, pixels_of
+from unfeature.options import AttackOptions
+from unfeature.protocols import Generator
+from unfeature.reports.attacks import attack_section
+from unfeature.seeds import normal_rows, stream
+from unfeature.tables import resolve
+from unfeature.testing import TinyGenerator, TinyJudge, tiny_copy, tiny_scene
+
+QUICK: dict[str, Any] = {"restarts": 6, "search_steps": 4}
+FLAGS = [word for name, value in QUICK.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+SEARCH = ["--attack", "latent-search", *FLAGS]
+
+
+def attacked(name: str, target: Generator, called: str = "unlearned", **options: Any) -> AttackResult:
+    made = resolve("attack", ATTACKS, name)(AttackOptions(**options), seed=0)
+    result: AttackResult = made.run(tiny_scene(target, called))
+    return result
+
+
+def figure(result: AttackResult, name: str) -> Score:
+    return next(score for score in result.figures if score.name == name)
+
+
+# What is usual
+
+
+def test_the_shell_holds_98_of_100_samples_and_projection_ends_in_it() -> None:
+    rows = 3.0 + 2.0 * torch.from_numpy(normal_rows(stream("test", 0, 0, 4000), 5))
+    typical = Typical.of(rows)
+    inside = typical.projected(typical.standardised(rows))
+    moved = (inside - typical.standardised(rows)).abs().amax(dim=1) > 1e-4
+    assert moved.double().mean() == pytest.approx(0.02, abs=0.005)
+    assert torch.linalg.vector_norm(typical.projected(100 * inside), dim=1).max() <= typical.high * 1.0001
+    assert torch.linalg.vector_norm(typical.projected(inside / 100), dim=1).min() >= typical.low * 0.9999
+    assert typical.percentiles(rows).mean() == pytest.approx(50, abs=1)
+
+
+def test_a_picture_comes_back_out_of_its_uri() -> None:
+    for shape in ((5, 4), (5, 4, 3)):
+        pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+        assert np.array_equal(pixels_of(data_uri(pixels)), pixels)
+
+
+# Latent search
+
+
+def test_latent_search_finds_what_the_original_can_make() -> None:
+    result = attacked("latent-search", TinyGenerator(), "original", restarts=40, search_steps=50)
+    assert figure(result, "success").value >= 0.9
+    assert result.facts["shows"]
+    search = result.curves[0].points
+    assert [point.x for point in search] == [0, 1, 2, 5, 10, 20, 50]
+    assert search[0].score.value < 0.3 < search[-1].score.value
+    assert 1 <= figure(result, "norm_percentile").value <= 99.5
+
+
+def test_latent_search_finds_nothing_where_nothing_is() -> None:
+    result = attacked("latent-search", tiny_copy(), restarts=40, search_steps=50)
+    assert figure(result, "success").value <= 0.05
+    assert figure(result, "success_random").value <= 0.05
+    assert not result.facts["shows"]
+    assert [score.name for score in result.figures] == ["success", "success_random"]
+
+
+def test_a_search_depends_on_no_other() -> None:
+    scene = tiny_scene(TinyGenerator(), "original")
+    place = latents_of(frozen(scene.target))
+    typical = Typical.of(place.starts(stream("test", 0, 0, 500)))
+    start = place.starts(stream("test", 1, 0, 7))
+    whole, alone = (
+        climb(lambda z, _: scene.guide(place.synthesize(z)), start, typical, at=[5], rate=0.1, rows=rows)[0]
+        for rows in (7, 2)
+    )
+    assert torch.allclose(whole, alone, atol=1e-5)
+
+
+# Inner search
+
+
+def tiny_copy_blind_in_front() -> TinyGenerator:
+    """A copy whose first layer does not pass on what makes the blob large; the rest is the original's."""
+    copied = TinyGenerator()
+    inner = copied.module.get_submodule("inner")
+    with torch.no_grad():
+        inner.weight[0] = 0.0
+    return copied
+
+
+def test_inner_search_undoes_what_only_the_first_layer_unlearned() -> None:
+    options = {"restarts": 20, "search_steps": 100}
+    assert figure(attacked("latent-search", tiny_copy_blind_in_front(), **options), "success").value <= 0.05
+    assert figure(attacked("inner-search", tiny_copy_blind_in_front(), **options), "success: inner").value >= 0.9
+    nothing = tiny_copy()
+    with torch.no_grad():
+        nothing.module.get_submodule("outer").weight.zero_()
+    assert figure(attacked("inner-search", nothing, **options), "success: inner").value <= 0.05
+
+
+def test_hooks_are_taken_off_again() -> None:
+    target = frozen(TinyGenerator())
+    (place,) = inner_places(target)
+    seeds = stream("test", 0, 0, 5)
+    rows = place.starts(seeds)
+    assert rows.shape == (5, 64)
+    assert torch.equal(place.synthesize(rows), target.synthesize(target.sample_latents(seeds)))
+    with pytest.raises(RuntimeError):
+        place.synthesize(rows[:, :7])
+    assert not any(module._forward_hooks for module in target.module.modules())
+
+
+def test_a_stylegan_is_searched_in_w_and_w_plus() -> None:
+    generator = frozen(load_generator("mnist-stylegan2"))
+    places = inner_places(generator)
+    assert [place.name for place in places] == ["w", "w+"]
+    seeds = stream("test", 0, 0, 3)
+    wanted = generator.synthesize(generator.sample_latents(seeds))
+    for place in places:
+        assert torch.allclose(place.synthesize(place.starts(seeds)), wanted, atol=1e-5)
+    assert places[1].starts(seeds).shape[1] > places[0].starts(seeds).shape[1]
+    inside = load_generator("mnist-stylegan2", arguments={"space": "w+"})
+    assert [place.name for place in inner_places(frozen(inside))] not in (["w", "w+"], [])
+
+
+# Inversion and the encoder's path
+
+
+def test_inversion_recovers_what_can_be_made_and_misses_what_cannot() -> None:
+    options = {"pictures": 12, "inversion_steps": 80}
+    original, copied = (attacked("inversion", target, **options) for target in (TinyGenerator(), tiny_copy()))
+    assert figure(original, "recovered").value >= 0.8
+    assert figure(copied, "recovered").value <= 0.1
+    assert abs(figure(original, "gap").value) < 0.02 < figure(copied, "gap").low
+    assert figure(copied, "distance_with").value > figure(copied, "distance_without").value
+
+
+def test_the_encoders_path_needs_an_encoder_and_stops_at_an_unlearned_decoder() -> None:
+    assert figure(attacked("encoder-path", TinyGenerator(), pictures=12), "recovered").value >= 0.5
+    assert figure(attacked("encoder-path", tiny_copy(), pictures=12), "recovered").value <= 0.05
+    scene = replace(tiny_scene(TinyGenerator(), "original"), encoder=None)
+    with pytest.raises(NotApplicable, match="--encoder"):
+        resolve("attack", ATTACKS, "encoder-path")(AttackOptions(), seed=0).run(scene)
+
+
+def test_pictures_that_nobody_finds_are_no_pictures() -> None:
+    scene = replace(tiny_scene(TinyGenerator(), "original"), judge=TinyJudge(cut=0.99))
+    with pytest.raises(NotApplicable, match="none of 50 pictures of the original shows the feature"):
+        resolve("attack", ATTACKS, "relearning")(AttackOptions(relearn_from=(1,), samples=20), seed=0).run(scene)
+
+
+# Training
+
+
+TRAINING = {"relearn_from": (1, 16), "tuning_steps": 50, "samples": 400, "inversion_steps": 40, "benign": 16}
+
+
+def test_relearning_counts_steps_to_half() -> None:
+    original, copied = (attacked("relearning", target, **TRAINING) for target in (TinyGenerator(), tiny_copy()))
+    assert original.facts["steps_to_half"] == {"1": 0, "16": 0}
+    steps = copied.facts["steps_to_half"]["16"]
+    curves = {curve.name: curve.points for curve in copied.curves}
+    assert set(curves) == {"from 1", "from 16"}
+    assert curves["from 16"][0].score.value == 0
+    assert 0 < steps <= 50
+    shares = {point.x: point.score.value for point in curves["from 16"]}
+    assert shares[steps] >= copied.facts["half"] > max(share for step, share in shares.items() if step < steps)
+    assert copied.figures[0] == replace(curves["from 16"][-1].score, name="relearnt: from 16")
+
+
+def test_relearning_that_never_gets_there_says_so() -> None:
+    copied = attacked("relearning", tiny_copy(), **{**TRAINING, "tuning_steps": 1, "tuning_rate": 1e-6})
+    assert copied.facts["steps_to_half"] == {"1": None, "16": None}
+
+
+def test_benign_fine_tuning_does_not_bring_back_what_the_pictures_lack() -> None:
+    copied = attacked("fine-tuning", tiny_copy(), **TRAINING)
+    assert copied.curves[0].points[0].score.value == 0
+    assert figure(copied, "resurged").value <= 0.02
+
+
+# Weights
+
+
+def test_interpolation_ends_at_original_and_target() -> None:
+    original, target = TinyGenerator(), tiny_copy()
+    assert weights_hash(between(original, target, 0.0).module) == original.spec.weights
+    assert weights_hash(between(original, target, 1.0).module) == target.spec.weights
+    name = "outer.weight"
+    ends = (generator.module.state_dict()[name] for generator in (original, target))
+    middle = between(original, target, 0.5).module.state_dict()[name]
+    assert torch.allclose(middle, sum(ends) / 2)
+    result = attacked("interpolation", target, factors=(0.0, 0.5, 1.0), samples=300)
+    by_factor = {point.x: point.score.value for point in result.curves[0].points}
+    untouched = figure(
+        attacked("interpolation", original, "original", factors=(1.0,), samples=300), "interpolated: factor 1"
+    )
+    assert by_factor[0.0] == untouched.value > by_factor[0.5] >= by_factor[1.0] == 0
+    assert result.figures[0].name == "interpolated: factor 1"
+
+
+def test_pruning_takes_the_smallest_weights_and_no_biases() -> None:
+    generator = TinyGenerator()
+    before, after = (g.module.state_dict() for g in (generator, pruned(generator, 0.3)))
+    weights = before["inner.weight"].abs()
+    gone = (after["inner.weight"] == 0) & (weights > 0)
+    assert float((after["inner.weight"] == 0).double().mean()) == pytest.approx(0.3, abs=0.01)
+    assert weights[gone].max() <= weights[after["inner.weight"] != 0].min()
+    assert torch.equal(after["inner.weight"][~gone], before["inner.weight"][~gone])
+    assert torch.equal(after["inner.bias"], before["inner.bias"])
+
+
+def test_quantisation_moves_no_weight_by_more_than_half_a_step() -> None:
+    generator = TinyGenerator()
+    before, after = (g.module.state_dict() for g in (generator, quantised(generator)))
+    for name in ("inner.weight", "outer.weight"):
+        step = before[name].abs().max() / 127
+        assert (after[name] - before[name]).abs().max() <= step * 0.5001
+        assert len(after[name].unique()) <= 255
+        assert not torch.equal(after[name], before[name])
+    assert torch.equal(after["outer.bias"], before["outer.bias"])
+    assert torch.equal(rounded("", torch.zeros(3)), torch.zeros(3))
+
+
+# What the report says
+
+
+def relearnt(called: str, steps: dict[str, int | None]) -> AttackResult:
+    shares = (Score.share("relearnt: from 8", 80, 1000, higher_is_better=False),)
+    curve = Curve("from 8", "steps", (Point(0.0, shares[0]), Point(5.0, shares[0])))
+    facts = {"steps_to_half": steps, "steps": 200}
+    return AttackResult("relearning", called, f"tiny@{called}", shares, (curve,), facts, "data:,")
+
+
+def test_relearning_is_compared_with_the_control() -> None:
+    results = tuple(
+        relearnt(called, steps)
+        for called, steps in {
+            "original": {"1": 0, "8": 0, "64": 0},
+            "unlearned": {"64": 5, "1": None, "8": 20},
+            "control": {"1": None, "8": 50, "64": 50},
+        }.items()
+    )
+    section = attack_section(Attacks({"guide": "a probe of the marks"}, results, {"encoder-path": "none was given."}))
+    assert section is not None
+    assert section.columns == ("Original", "Unlearned", "Never had it")
+    last = " ".join(section.parts[0].sentences)
+    told = "to half of the original's share: the unlearned copy"
+    assert f"Relearning from 8 pictures {told} needed 20 steps, the control that never had it needed 50 steps." in last
+    assert f"Relearning from 1 picture {told} was not there after 200 steps" in last
+    assert last.index("from 1 picture") < last.index("from 8 pictures") < last.index("from 64 pictures")
+    assert section.main[0][1][0] is not None
+    assert section.main[0][1][0].interval == "6.5 to 9.8 %"
+    assert section.left_out == (("The encoder's path", "none was given."),)
+    assert attack_section(None) is None
+
+
+def test_an_attack_the_report_does_not_know_keeps_its_own_words() -> None:
+    score = Score.share("found: somewhere", 1, 10, note="share of whatever")
+    result = AttackResult("new-attack", "unlearned", "tiny@0", (score,), (), {}, "data:,")
+    section = attack_section(Attacks({"guide": "nobody"}, (result,), {}))
+    assert section is not None
+    assert section.parts[0].title == "new-attack"
+    assert section.table.groups[0].lines[0][0].title == "found: somewhere"
+
+
+# The command
+
+
+def test_attacks_are_written_and_go_into_the_report(tiny_run: Path, command: Command) -> None:
+    said = command("attack", tiny_run, *SEARCH)
+    assert said.code == 0, said.err
+    assert f"unfeature report {tiny_run}" in said.out
+    found = json.loads((tiny_run / "attacks.json").read_text())
+    assert [result["target"] for result in found["results"]] == ["original", "unlearned"]
+    assert (tiny_run / "attacks.png").read_bytes().startswith(b"\x89PNG")
+    assert command("report", tiny_run).code == 0
+    page = (tiny_run / "report.html").read_text()
+    assert "Search for a latent" in page
+    assert found["results"][0]["picture"] in page
+    assert "This report does not measure that" not in page
+    assert "Searches that ended in a picture with the feature" in (tiny_run / "report.md").read_text()
+
+
+def test_a_report_leaves_out_attacks_on_another_copy(tiny_run: Path) -> None:
+    workflow.attack(tiny_run, AttackOptions(attack=("latent-search",), **QUICK))
+    found = json.loads((tiny_run / "attacks.json").read_text())
+    found["made_from"]["unlearned"] = "mnist-vae@other"
+    (tiny_run / "attacks.json").write_text(json.dumps(found))
+    workflow.report(tiny_run)
+    page = (tiny_run / "report.html").read_text()
+    assert "Search for a latent" not in page
+    assert "they were made on another copy" in page
+
+
+class Killed(Exception):
+    """Stands for a process that dies."""
+
+
+def test_a_killed_attack_goes_on_to_the_same_bytes(tiny_run: Path, tmp_path: Path) -> None:
+    options = AttackOptions(attack=("latent-search",), **QUICK)
+    straight = Path(shutil.copytree(tiny_run, tmp_path / "straight"))
+    workflow.attack(straight, options)
+
+    def kill(done: int, total: int) -> None:
+        if done == 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        workflow.attack(tiny_run, options, kill)
+    assert len(json.loads((tiny_run / "attacks.json").read_text())["results"]) == 1
+    workflow.attack(tiny_run, options)
+    assert contents(tiny_run) == contents(straight)
+    before = contents(tiny_run)
+    workflow.attack(tiny_run, options)
+    assert contents(tiny_run) == before
+    workflow.attack(tiny_run, AttackOptions(attack=("latent-search",), **{**QUICK, "search_steps": 3}))
+    assert (tiny_run / "history" / "attacks-1.json").read_bytes() == before["attacks.json"]
+
+
+def test_an_unknown_attack_names_the_nearest(tiny_run: Path, command: Command) -> None:
+    said = command("attack", tiny_run, "--attack", "latent-serach")
+    assert said.code == 2
+    assert 'unknown attack "latent-serach"' in said.err
+    assert 'Did you mean "latent-search"?' in said.err
+
+
+JUDGE = """
+class Bright:
+    about = {"name": "bright"}
+
+    def score(self, images):
+        return (100 * (images.mean(dim=(1, 2, 3)) - 0.14)).sigmoid()
+
+bright = Bright()
+"""
+
+
+def test_whoever_judges_does_not_guide(tiny_run: Path, tmp_path: Path, command: Command) -> None:
+    (tmp_path / "own.py").write_text(JUDGE)
+    reference = f"{tmp_path}/own.py:bright"
+    assert command("mark", tiny_run, "bright", "--by", "slant", "--per-side", "30", "--judge", reference).code == 0
+    for verb, more in (("find", ["--margin", "0.25"]), ("preview", ["--count", "100"]), ("unlearn", ["--steps", "10"])):
+        assert command(verb, tiny_run, *more).code == 0
+    detour = f"{tmp_path}/../{tmp_path.name}/own.py:bright"
+    for guide in (reference, detour):
+        said = command("attack", tiny_run, *SEARCH, "--guide", guide)
+        assert said.code == 2
+        assert "whatever guides is never what judges" in said.err
+    assert command("attack", tiny_run, *SEARCH).code == 0
+    found = json.loads((tiny_run / "attacks.json").read_text())
+    assert found["made_from"]["guide"] == "a probe of the marks"
+
+
+ENCODER = """
+import torch
+
+def encode(images):
+    return torch.zeros(len(images), 12)
+
+def wrong(images):
+    return images
+"""
+
+
+def test_an_attack_that_does_not_apply_is_left_out_unless_it_was_asked_for(
+    tiny_run: Path, tmp_path: Path, command: Command
+) -> None:
+    (tmp_path / "own.py").write_text(ENCODER)
+    few = ["--samples", "20", "--pictures", "2", *FLAGS]
+    for name in ("latent-search", "encoder-path"):
+        said = command("attack", tiny_run, "--attack", name, *few)
+        assert (said.code, "--encoder FILE.py:FUNCTION" in said.err) == ((0, False), (2, True))[name == "encoder-path"]
+    said = command("attack", tiny_run, "--attack", "encoder-path", *few, "--encoder", f"{tmp_path}/own.py:wrong")
+    assert said.code == 2
+    assert "returns latents (n, 12)" in said.err
+    said = command("attack", tiny_run, "--attack", "encoder-path", *few, "--encoder", f"{tmp_path}/own.py:encode")
+    assert said.code == 0, said.err
+    found = json.loads((tiny_run / "attacks.json").read_text())
+    assert [(result["name"], result["target"]) for result in found["results"]] == [
+        ("encoder-path", "original"),
+        ("encoder-path", "unlearned"),
+    ]
+
+
+def test_a_guided_feature_guides_the_attacks(tiny_run: Path, command: Command) -> None:
+    search = ["--finder", "counterfactual", "--samples", "600", "--search-steps", "20"]
+    for verb, more in (("find", search), ("preview", ["--count", "100"]), ("unlearn", ["--steps", "10"])):
+        assert command(verb, tiny_run, *more).code == 0
+    assert command("attack", tiny_run, *SEARCH).code == 0
+    found = json.loads((tiny_run / "attacks.json").read_text())
+    assert found["made_from"]["guide"] == "the feature's own guide"
+
+
+def test_a_control_is_another_generator_of_the_same_architecture(tiny_run: Path, command: Command) -> None:
+    said = command("attack", tiny_run, *SEARCH, "--control", "missing.safetensors")
+    assert said.code == 2
+    said = command("attack", tiny_run, *SEARCH, "--control", tiny_run / "unlearned.safetensors")
+    assert said.code == 0, said.err
+    found = json.loads((tiny_run / "attacks.json").read_text())
+    assert [result["target"] for result in found["results"]] == ["original", "unlearned", "control"]
+    assert command("attack", tiny_run, *SEARCH).code == 0
+    assert (tiny_run / "attacks.json").read_text() == json.dumps(found, indent=1, sort_keys=True) + "\n"
+    original, unlearned, control = (AttackResult.from_json(result) for result in found["results"])
+    assert replace(control, target="unlearned") == unlearned
+    assert original.generator != unlearned.generator
