@@ -1,12 +1,14 @@
-# Two commands for everybody: `make demo` and `make test`. `make check` is the rest of what CI asks.
+# Two commands for everybody: `make demo` and `make test`. `make check` is the rest of what CI asks; `make bench` rebuilds a
+# table of benchmarks/tables.
 
 PYTHON ?= python3
 VENV ?= .venv
 MARK ?= not slow and not gpu
+TABLE ?= digits
 BIN := $(VENV)/bin
 export PIP_CONSTRAINT ?= $(CURDIR)/constraints/torch-cpu.txt
 
-.PHONY: demo test check install
+.PHONY: demo test check bench install
 
 demo: install
 	$(BIN)/unfeature demo runs/demo
@@ -19,6 +21,9 @@ check: install
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: install
+	$(BIN)/unfeature bench benchmarks/tables/$(TABLE).toml runs/$(TABLE) --processes 2
 
 install: $(VENV)/installed
 

@@ -61,6 +61,9 @@ COMMANDS = {
     "opened, and only with --yes.\n\n"
     "Example:  unfeature assets check\n"
     "Example:  unfeature assets fetch face_vae64 --yes",
+    "bench": "Run every combination of a file of axes, and make one table and one plot of the results.\n\n"
+    "Given again, by the same or by another machine that shares the folder, it goes on with what is not made yet.\n\n"
+    "Example:  unfeature bench digits.toml runs/digits --processes 2",
     "run": "Do all of it from a file of options; given again, it goes on where it was stopped.\n\n"
     "Example:  unfeature run thick.toml runs/thick --preset paper",
 }

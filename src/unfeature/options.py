@@ -229,3 +229,14 @@ class RunOptions(Options):
     preview: PreviewOptions = PreviewOptions()
     unlearn: UnlearnOptions = UnlearnOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
+
+
+class BenchOptions(Options):
+    """What `unfeature bench FILE.toml` compares: every combination of a value of each axis, for every seed."""
+
+    title: str = Field("Benchmark", description="Above the table and the plot.")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="Run seeds; each is a run of every combination.")
+    base: dict[str, Any] = Field({}, description="Options of every cell, as in a file for `run`, and `preset`.")
+    axes: dict[str, dict[str, dict[str, Any]]] = Field(
+        {}, description="Axis -> value -> options that make it, laid over `base` in the axes' order; one axis at least."
+    )

@@ -2,6 +2,7 @@
 
 from unfeature.commands.assets import assets_
 from unfeature.commands.attacks import attack_
+from unfeature.commands.bench import bench_
 from unfeature.commands.exports import apply_, export_, revert_
 from unfeature.commands.job import (
     demo_,
@@ -23,6 +24,7 @@ __all__ = [
     "apply_",
     "assets_",
     "attack_",
+    "bench_",
     "check_",
     "demo_",
     "evaluate_",

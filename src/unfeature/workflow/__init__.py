@@ -5,6 +5,8 @@ The faces (command line, page) call these and nothing deeper.
 
 from unfeature.presets import read_options
 from unfeature.workflow.attacking import attack
+from unfeature.workflow.benching import bench, read_bench
+from unfeature.workflow.benching import cells as bench_cells
 from unfeature.workflow.checking import check
 from unfeature.workflow.exporting import apply, export
 from unfeature.workflow.finding import find
@@ -18,6 +20,8 @@ from unfeature.workflow.whole import run
 __all__ = [
     "apply",
     "attack",
+    "bench",
+    "bench_cells",
     "check",
     "evaluate",
     "export",
@@ -25,6 +29,7 @@ __all__ = [
     "fix_cut",
     "mark",
     "preview",
+    "read_bench",
     "read_options",
     "report",
     "request",

@@ -1,0 +1,179 @@
+"""A benchmark: every combination of the values of every axis, for every seed, each a run of its own.
+
+A cell is a run folder, so a killed benchmark goes on where it was, to the same bytes; several processes, on several
+machines where they share the folder, take cells that nobody has. Results are read from finished cells alone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from unfeature.artifacts import Evaluation
+from unfeature.errors import BadFile, BadOption, RunBusy
+from unfeature.options import BenchOptions, RunOptions
+from unfeature.presets import preset
+from unfeature.store import Run
+from unfeature.workflow.marking import versions
+from unfeature.workflow.whole import run
+
+CELL, DONE = "cell.json", "report.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a benchmark."""
+
+    values: dict[str, str]
+    """Axis -> the value's name."""
+    seed: int
+    options: RunOptions
+
+    @property
+    def name(self) -> str:
+        """Of its run folder."""
+        return "-".join((*self.values.values(), str(self.seed)))
+
+
+def read_bench(path: str | Path) -> BenchOptions:
+    """The benchmark a TOML file describes; BadFile, UnknownName, BadOption."""
+    try:
+        return BenchOptions.parse(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise BadFile(f"cannot read {path}: {error.strerror}. Check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadFile(f"{path} is not TOML: {error}. Mend that line.") from error
+
+
+def cells(options: BenchOptions) -> list[Cell]:
+    """All cells, the last axis and then the seed changing fastest; BadOption, UnknownName for options of a cell."""
+    if not options.axes:
+        raise BadOption("a benchmark without axes compares nothing; expected one at least. Add  [axes.method.NAME]")
+    for name in (name for axis in options.axes.values() for name in axis):
+        if not _NAME.fullmatch(name):
+            raise BadOption(
+                f'a value is named "{name}"; expected letters, digits and ".", "_", "+", "-". Name it otherwise.'
+            )
+    made = []
+    for names in product(*options.axes.values()):
+        values = dict(zip(options.axes, names, strict=True))
+        parts = [options.base, *(options.axes[axis][name] for axis, name in values.items())]
+        made += [Cell(values, seed, _options(parts, seed)) for seed in options.seeds]
+    return made
+
+
+def _options(parts: list[dict[str, Any]], seed: int) -> RunOptions:
+    """What parts say one after the other, over the last preset that any of them names."""
+    names = [part["preset"] for part in parts if "preset" in part]
+    told: dict[str, Any] = tomllib.loads(preset(names[-1])) if names else {}
+    for part in (*parts, {"sample": {"seed": seed}}):
+        told = _over(told, {key: value for key, value in part.items() if key != "preset"})
+    return RunOptions.parse(told)
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    told = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(told.get(key), dict)
+        told[key] = _over(told[key], value) if both else value
+    return told
+
+
+def bench(
+    path: str | Path,
+    folder: str | Path,
+    *,
+    processes: int = 1,
+    on_cell: Callable[[int, int, str], None] = lambda done, total, name: None,
+) -> list[Path]:
+    """Make the cells of a TOML file that are not there yet; write results.json, results.md and results.svg.
+
+    Each process computes on one thread, so that their number changes no figure. `on_cell` is told how many cells are
+    done, of how many, and which was the last. BadFile, BadOption, and what a cell's run raises.
+    """
+    options, out = read_bench(path), Path(folder)
+    everything = cells(options)
+    wanted = [cell for cell in everything if not _done(out, cell)]
+    done = len(everything) - len(wanted)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
+        waiting = {pool.submit(_make, out / cell.name, cell.options): cell.name for cell in wanted}
+        try:
+            for future in as_completed(waiting):
+                done += future.result()
+                on_cell(done, len(everything), waiting[future])
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return results(options, out)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _done(out: Path, cell: Cell) -> bool:
+    """Whether it is made; BadOption where its folder holds a cell of other options."""
+    held = Run(out / cell.name)
+    if not held.has(CELL):
+        return False
+    if held.read_json(CELL) != cell.options.model_dump(mode="json"):
+        raise BadOption(
+            f"{held.folder} was made with other options than the file has now; expected the same. Name another folder, "
+            "or move that one away."
+        )
+    return held.has(DONE)
+
+
+def _make(folder: Path, options: RunOptions) -> bool:
+    """Whether the cell is made now; not where another process is at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        Run(folder).write_json(CELL, options.model_dump(mode="json"))
+        run(folder, options)
+    except RunBusy:
+        return False
+    return True
+
+
+def results(options: BenchOptions, out: Path) -> list[Path]:
+    """Every figure of the finished cells in one file, and its table and plot."""
+    from unfeature.reports.bench import bench_svg, bench_table
+
+    with_one = versions() | {"threads": "1"}
+    told = {"title": options.title, "versions": with_one, "rows": list(_rows(options, out))}
+    made = Run(out)
+    return [
+        made.write_json("results.json", told),
+        made.write("results.md", bench_table(told).encode()),
+        made.write("results.svg", bench_svg(told).encode()),
+    ]
+
+
+def _rows(options: BenchOptions, out: Path) -> Iterator[dict[str, Any]]:
+    for cell in cells(options):
+        if not _done(out, cell):
+            continue
+        held = Run(out / cell.name)
+        result = held.read_as("evaluation.json", Evaluation)
+        scores = {row.name: {name: score.to_json() for name, score in row.scores.items()} for row in result.rows}
+        yield {
+            "values": cell.values,
+            "seed": cell.seed,
+            "n": result.n,
+            "judge": result.judge["name"],
+            "extractor": result.extractor,
+            "scores": scores,
+            "floor": {name: score.to_json() for name, score in result.floor.items()},
+            "verdict": held.read_json("report.json")["verdict"]["status"],
+        }
