@@ -5,8 +5,8 @@
 Thick strokes out of mnist-vae, marks, feature and options of the demo, but for steps and weights below. Fresh samples,
 the same for all. `--never FILE`: the same recipe trained without thick strokes, a row of its own; for its command see
 recipes/README.md, the cut is printed. Resumable: a copy that is in the folder is not trained again. Writes
-benchmarks/results/baselines.json, .md and .png (thick pictures, other rewritten ones, untouched ones, each before and
-after).
+benchmarks/results/baselines.json and .md, docs/images/baselines.png (thick pictures, other rewritten ones, untouched
+ones, each before and after).
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from unfeature.unlearners import UNLEARNERS
 from unfeature.workflow.inputs import the_feature, the_generator
 
 RESULTS = Path(__file__).parent / "results"
+SHEET = RESULTS.parents[1] / "docs" / "images" / "baselines.png"
+
 SHOWN = 4
 """Pictures of a kind in a row of the sheet."""
 
@@ -116,7 +118,7 @@ def write(found: dict[str, dict[str, Score]], n: int, steps: int) -> None:
         "--- | --- | --- | --- | ---",
     ]
     for row in rows:
-        cells = [row["row"], interval(row["target_ratio"]), f"{row[distance]['value']:.1f}"]
+        cells = [row["row"], interval(row["target_ratio"]), f"{row[distance]['value']:.2f}"]
         cells += [f"{row['drift_untouched']['value']:.4f}" if "drift_untouched" in row else ""]
         cells += [interval(row["flips_untouched"]) if "flips_untouched" in row else ""]
         lines.append(" | ".join(cells))
@@ -147,7 +149,7 @@ def main() -> None:
             images = load_generator(str(a.never)).synthesize(latents)
             found["trained without"] = measured.row(images, paired=False)
     write(found, a.count, a.steps)
-    (RESULTS / "baselines.png").write_bytes(measured.sheet(made))
+    SHEET.write_bytes(measured.sheet(made))
 
 
 if __name__ == "__main__":

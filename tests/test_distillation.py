@@ -181,14 +181,15 @@ import safetensors.torch
 import torch.distributed as dist
 from unfeature.features.linear import LinearFeature
 from unfeature.options import UnlearnOptions
+from unfeature.tables import resolve
 from unfeature.testing import TinyGenerator
-from unfeature.unlearners.distillation import Distillation
+from unfeature.unlearners import UNLEARNERS
 import torch
 
 generator = TinyGenerator()
 feature = LinearFeature("large", generator.spec.id, torch.tensor([1.0, 0.0, 0.0, 0.0]), 0.3, 0.25)
 options = UnlearnOptions(steps=20, check_every=10, tolerance=1e-6)
-student = Distillation(options).unlearn(generator, feature)
+student = resolve("unlearner", UNLEARNERS, sys.argv[2])(options).unlearn(generator, feature)
 rank = dist.get_rank() if dist.is_initialized() else 0
 world = dist.get_world_size() if dist.is_initialized() else 1
 safetensors.torch.save_file(student.module.state_dict(), f"{sys.argv[1]}/{world}-{rank}.safetensors")
@@ -196,14 +197,15 @@ safetensors.torch.save_file(student.module.state_dict(), f"{sys.argv[1]}/{world}
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["distillation", "surgery", "amnesia", "repulsion", "saliency"])
+def test_two_processes_give_the_weights_of_one(name: str, tmp_path: Path) -> None:
     """To 1e-5: two halves of a gradient are added in another order."""
     script = tmp_path / "train.py"
     script.write_text(TWO)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, env=environment, timeout=120)
+    subprocess.run([sys.executable, str(script), str(tmp_path), name], check=True, env=environment, timeout=120)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run([*torchrun, str(script), str(tmp_path)], check=True, env=environment, timeout=300)
+    subprocess.run([*torchrun, str(script), str(tmp_path), name], check=True, env=environment, timeout=300)
     found = {path.stem for path in tmp_path.glob("*.safetensors")}
     assert found == {"1-0", "2-0", "2-1"}, "torchrun's processes did not find each other"
     one, first, second = (safetensors.torch.load_file(tmp_path / f"{n}.safetensors") for n in ("1-0", "2-0", "2-1"))
