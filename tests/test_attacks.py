@@ -24,8 +24,9 @@ from unfeature.attacks.scenes import frozen
 from unfeature.attacks.searching import climb, latents_of
 from unfeature.attacks.typical import Typical
 from unfeature.errors import NotApplicable
+from unfeature.generators import GENERATORS
 from unfeature.generators.loading import load_generator
-from unfeature.generators.module import weights_hash
+from unfeature.generators.module import from_module, weights_hash
 from unfeature.images import data_uri, pixels_of
 from unfeature.options import AttackOptions
 from unfeature.protocols import Generator
@@ -147,6 +148,23 @@ def test_a_stylegan_is_searched_in_w_and_w_plus() -> None:
     assert places[1].starts(seeds).shape[1] > places[0].starts(seeds).shape[1]
     inside = load_generator("mnist-stylegan2", arguments={"space": "w+"})
     assert [place.name for place in inner_places(frozen(inside))] not in (["w", "w+"], [])
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_every_family_can_be_searched_inside(name: str) -> None:
+    family = resolve("generator family", GENERATORS, name)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        module = family(**family.example())
+    generator = frozen(from_module(name, module, module.latent_dim))
+    places = inner_places(generator)
+    assert places
+    seeds = stream("test", 0, 0, 3)
+    for place in places:
+        rows = place.starts(seeds)
+        images = place.synthesize(rows.clone().requires_grad_())
+        assert images.shape == (3, *generator.spec.image_shape)
+        assert images.requires_grad, place.name
 
 
 # Inversion and the encoder's path
@@ -349,6 +367,13 @@ def test_an_unknown_attack_names_the_nearest(tiny_run: Path, command: Command) -
     assert said.code == 2
     assert 'unknown attack "latent-serach"' in said.err
     assert 'Did you mean "latent-search"?' in said.err
+
+
+@pytest.mark.parametrize("wrong", [["--relearn-from", "0"], ["--pruned", "1"], ["--restarts", "1"]])
+def test_options_outside_their_range_are_told(wrong: list[str], tiny_run: Path, command: Command) -> None:
+    said = command("attack", tiny_run, *wrong)
+    assert said.code == 2
+    assert wrong[0].strip("-").replace("-", "_") in said.err.replace("-", "_")
 
 
 JUDGE = """

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from unfeature import zoo
 from unfeature.artifacts import Score
 from unfeature.attacks import ATTACKS
+from unfeature.attacks.quantisation import Quantisation
 from unfeature.errors import UnfeatureError
 from unfeature.features import FEATURES, FINDERS
 from unfeature.features.linear import Linear, LinearFeature
@@ -537,3 +538,43 @@ def test_a_judge_without_a_name_is_noticed() -> None:
     judge: Judge = SimpleNamespace(about={}, score=TinyJudge().score)  # type: ignore[assignment]
     with pytest.raises(AssertionError, match=r"expected at least name"):
         check_judge(judge, tiny_images())
+
+
+# Faults of an attack
+
+
+class FaultyAttack:
+    """Quantisation with one fault."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def run(self, scene: Any) -> Any:
+        result = Quantisation(QUICK, seed=0).run(scene)
+        if self.fault == "trains":
+            with torch.no_grad():
+                next(scene.target.module.parameters()).add_(1)
+        changed = {
+            "random": {"facts": {"drawn": float(torch.rand(1))}},
+            "renames": {"name": "other"},
+            "says nothing": {"figures": ()},
+            "outside": {"figures": (Score("share", 2.0, 0.0, 1.0, 10),)},
+            "not JSON": {"facts": {"steps": (1, 2)}},
+        }
+        return replace(result, **changed.get(self.fault, {}))
+
+
+ATTACK_FAULTS = {
+    "random": "the same seed gave two results",
+    "trains": "changed the generators it was given",
+    "renames": "the result says",
+    "says nothing": "gave no figure",
+    "outside": "lies outside its interval",
+    "not JSON": "another one after JSON",
+}
+
+
+@pytest.mark.parametrize("fault", ATTACK_FAULTS)
+def test_faults_of_attacks_are_noticed(fault: str) -> None:
+    with pytest.raises(AssertionError, match=ATTACK_FAULTS[fault]):
+        check_attack(lambda: FaultyAttack(fault), "quantisation")

@@ -5,7 +5,7 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -199,7 +199,7 @@ class AttackOptions(Options):
     pictures: int = Field(24, ge=2, le=100_000, description="Pictures with the feature that are inverted.")
     inversion_restarts: int = Field(3, ge=1, le=1000, description="Latents from which each picture is searched for.")
     inversion_steps: int = Field(150, ge=1, le=1_000_000, description="Steps of each of these searches.")
-    relearn_from: tuple[int, ...] = Field(
+    relearn_from: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 8, 64), min_length=1, description="Numbers of pictures with the feature that the target is trained on."
     )
     benign: int = Field(64, ge=1, le=100_000, description="Pictures without the feature it is fine-tuned on.")
@@ -207,9 +207,13 @@ class AttackOptions(Options):
     tuning_rate: float = Field(1e-3, gt=0, le=1, description="Adam's rate of both.")
     samples: int = Field(1000, ge=10, le=10_000_000, description="Fresh samples behind each share that shows it.")
     factors: tuple[float, ...] = Field(
-        (-0.5, 0.5, 1.0, 1.5), description="Weights as original + factor (target - original); 0 is the original."
+        (-0.5, 0.5, 1.0, 1.5),
+        min_length=1,
+        description="Weights as original + factor (target - original); 0 is the original.",
     )
-    pruned: tuple[float, ...] = Field((0.1, 0.3, 0.5), description="Shares of the smallest weights set to zero.")
+    pruned: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        (0.1, 0.3, 0.5), min_length=1, description="Shares of the smallest weights set to zero."
+    )
 
 
 class RunOptions(Options):

@@ -224,9 +224,9 @@ def check_attack(make_attack: Callable[[], Attack], name: str) -> None:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(global_seed)
                 found.append(make_attack().run(scene))
+            _expect((scene.original.spec, target.spec) == made_from, "the attack changed the generators it was given")
         result = found[0]
         _expect(found[1].id == result.id, "the same seed gave two results; expected equal bytes")
-        _expect((scene.original.spec, target.spec) == made_from, "the attack changed the generators it was given")
         who, wanted = (result.name, result.target, result.generator), (name, called, target.spec.id)
         _expect(who == wanted, f"the result says {who}; expected {wanted}")
         _expect(bool(result.figures), "the attack gave no figure; expected the one that says how far it got first")
