@@ -147,6 +147,13 @@ class UnlearnOptions(Options):
     penalty: float = Field(
         1.0, ge=0, le=1_000_000, description="Weight of what baselines say of the weights: amnesia's and repulsion's."
     )
+    against_search: int = Field(
+        0,
+        ge=0,
+        le=65536,
+        description="Latents beside each batch that are searched for in the copy while it trains, towards what the "
+        "guide still sees: harder to attack, at a price in other pictures.",
+    )
     warm_start: bool = Field(
         False, description="Begin from the instant edit where that is nearer to the teacher than the original is."
     )

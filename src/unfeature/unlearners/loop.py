@@ -127,10 +127,17 @@ class Loop:
         return self.fabric.broadcast(found) if self.fabric.world_size > 1 else found
 
     def drawn(self, step: int) -> Batch:
-        """This process's share of the latents that are a step's own, looked at."""
+        """The step's own latents, looked at."""
+        return self.seen(self.own(step))
+
+    def own(self, step: int) -> Tensor:
+        """(m, d): this process's share of the latents that are a step's own."""
         first = step * self.options.batch
         seeds = stream("train", self.seed, first, first + self.options.batch)
-        latents = self.student.sample_latents(seeds[self.fabric.global_rank :: self.fabric.world_size])
+        return self.student.sample_latents(seeds[self.fabric.global_rank :: self.fabric.world_size])
+
+    def seen(self, latents: Tensor) -> Batch:
+        """Latents (m, d), looked at."""
         with torch.no_grad(), self.fabric.autocast():
             erased, flags = zip(*map(self.looked, torch.split(latents, self.rows)), strict=True)
         return Batch(latents, torch.cat(erased), torch.cat(flags))
