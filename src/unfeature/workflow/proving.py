@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from unfeature import evaluation as evidence
 from unfeature.artifacts import Attacks, Evaluation, Feedback, StepRecord
 from unfeature.drawing import BATCH, drawn
 from unfeature.errors import MissingStep
 from unfeature.features.choosing import choices
+from unfeature.features.guides import kept_by_judge, names_kept
 from unfeature.images import rows_at_once, to_pixels
-from unfeature.options import EvaluateOptions, UnlearnOptions
+from unfeature.metrics.matrix import Kept
+from unfeature.options import EvaluateOptions, FindOptions, UnlearnOptions
 from unfeature.protocols import Extractor, Feature, Generator, Judge
 from unfeature.seeds import stream
 from unfeature.store import Run, TrainingState
@@ -26,6 +29,7 @@ from unfeature.workflow.inputs import (
     the_extractor,
     the_feature,
     the_generator,
+    the_helpers,
     the_teacher,
     the_unlearned,
 )
@@ -67,7 +71,7 @@ def evaluate(
         judges = {name: judge for name, (_, judge) in others.items()}
         rows = evidence.Rows(evaluator.reference(generator), judges, options.instant)
         evaluator.rejection_filter(generator, rows)
-        collateral = evaluator.paired(generator, copies, feature, rows)
+        collateral = evaluator.paired(generator, copies, feature, rows, _kept(run, generator, facts))
         table = rows.finish(judge)
         feedback = run.read_as("feedback.json", Feedback)
         result = Evaluation(
@@ -93,6 +97,20 @@ def evaluate(
         )
         run.write_json("evaluation.json", result.to_json())
     return result
+
+
+def _kept(run: Run, generator: Generator, facts: dict[str, Any]) -> list[Kept]:
+    """What the feature was to leave as it is: the strata of the collateral matrix. UntrustedCode, BadFile."""
+    found = FindOptions.model_construct(**facts["options"])
+    helpers, kept = the_helpers(run, generator, found.extractor), []
+    for name, reference in found.kept:
+        judge = helpers.judge(reference)
+        kept.append(Kept(names_kept(judge, name), _shown(kept_by_judge(judge))))
+    return kept
+
+
+def _shown(log_odds: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda images: log_odds(images) >= 0
 
 
 def _about(extractor: Extractor) -> dict[str, str]:
