@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from test_report import fake_evaluation, fake_pictures
+from test_report_look import _luminance
 from torch import Tensor
 
 from unfeature.artifacts import Evaluation
 from unfeature.changes import Change, Group, Matrix
 from unfeature.intervals import holm, mcnemar
 from unfeature.metrics.matrix import Kept, MatrixSums, Told
+from unfeature.reports import render_html, render_markdown
+from unfeature.reports.collateral import collateral_section
+from unfeature.reports.plots import DEEPEST
+from unfeature.reports.words import percent
 from unfeature.store import Run
 
 N = 400
@@ -136,3 +145,73 @@ def test_a_run_of_digits_has_its_ten_classes(finished_run: Path) -> None:
     flipped = result.row("unlearned").scores["flips_had"].value * found.groups[1].n
     # A digit that becomes another flips two of the ten.
     assert sum(c.flips.value for c in found.groups[1].changes) * found.groups[1].n == pytest.approx(2 * flipped)
+
+
+def evaluated(found: Matrix) -> Evaluation:
+    return dataclasses.replace(
+        fake_evaluation(), collateral={**fake_evaluation().collateral, "matrix": found.to_json()}
+    )
+
+
+def page(found: Matrix) -> str:
+    return render_html(evaluated(found), None, [], fake_pictures(0), {})
+
+
+def test_the_report_names_what_moved_and_the_strata() -> None:
+    section = collateral_section(evaluated(matrix()))
+    assert section is not None
+    moved, strata = section.sentences
+    everywhere = matrix().groups[0].changes[0]
+    assert moved.startswith("Changed significantly more often by the edit than by a placebo")
+    assert f"linked ({percent(everywhere.edit.value)} against 0 %)" in moved and "free" not in moved
+    assert "“linked” goes with the feature most" in strata and "do now" in strata
+    kept = Kept(("Wearing_Hat",), lambda images: world()["had"][: len(images), None])
+    still = collateral_section(evaluated(matrix((kept,))))
+    assert still is not None and "“Wearing Hat” was to stay as it is" in still.sentences[1]
+    assert still.heat.columns[3:5] == ("Wearing Hat: yes", "Wearing Hat: no")
+
+
+def test_nothing_that_moved_is_said_too() -> None:
+    there = told(torch.ones(50, 1))
+    sums, nobody = MatrixSums(("free",), ()), torch.zeros(50).bool()
+    sums.update(there, there, (nobody, nobody), torch.zeros(50, 1, 1, 1), ~nobody, there)
+    section = collateral_section(evaluated(sums.compute()))
+    assert section is not None and section.sentences[0].startswith("No attribute changed significantly more")
+    assert "there are no pictures without it" in section.sentences[1]
+    assert section.heat.lines[0][1][1] is None  # nobody had the feature
+
+
+def test_the_heat_map_is_drawn_once_and_has_its_table() -> None:
+    html = page(matrix())
+    assert html == page(matrix())
+    drawing = html[html.index('id="collateral"') : html.index('id="fine"')]
+    assert drawing.count("<svg viewBox") == 1 and drawing.count("<table") == drawing.count("<caption") == 1
+    assert "var(--teacher)" in drawing and "#0102" not in drawing
+    text = render_markdown(evaluated(matrix()), None, [], fake_pictures(0), {})
+    assert "## What else changed" in text and "significantly more often" in text
+
+
+def test_many_attributes_leave_the_least_changed_to_the_table() -> None:
+    n, names = 100, [f"a{i}" for i in range(20)]
+    before = told(torch.zeros(n, 20))
+    after = torch.zeros(n, 20)
+    for i in range(20):
+        after[:i, i] = 1
+    had = torch.arange(n) < 50
+    sums = MatrixSums(names, ())
+    sums.update(before, told(after), (had, ~had & had), torch.zeros(n, 1, 1, 1), had, before.rows(had))
+    section = collateral_section(evaluated(sums.compute()))
+    assert section is not None and [name for name, _ in section.heat.lines] == names[5:]
+    assert section.note == "The 15 of 20 that changed most." and "and 3 more" in section.sentences[0]
+    assert len(section.table.groups[0].lines) == 20
+
+
+def test_ink_on_the_deepest_square_can_be_read() -> None:
+    style = files("unfeature.reports").joinpath("page.css").read_text(encoding="utf-8")
+    for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
+        colours = dict(re.findall(r"--([a-z-]+): (#\w{6})", block))
+        for over in ("unlearned", "teacher"):
+            sides = ([int(colours[name][i : i + 2], 16) for i in (1, 3, 5)] for name in (over, "paper"))
+            mixed = [round(DEEPEST * a + (1 - DEEPEST) * b) for a, b in zip(*sides, strict=True)]
+            light = sorted((_luminance("#" + "".join(f"{v:02x}" for v in mixed)), _luminance(colours["ink"])))
+            assert (light[1] + 0.05) / (light[0] + 0.05) >= 4.5, (over, block)
