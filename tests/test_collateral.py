@@ -210,7 +210,7 @@ def test_ink_on_the_deepest_square_can_be_read() -> None:
     style = files("unfeature.reports").joinpath("page.css").read_text(encoding="utf-8")
     for block in re.findall(r":root \{(.*?)\}", style, re.DOTALL):
         colours = dict(re.findall(r"--([a-z-]+): (#\w{6})", block))
-        for over in ("unlearned", "teacher"):
+        for over in ("unlearned", "teacher", "original"):
             sides = ([int(colours[name][i : i + 2], 16) for i in (1, 3, 5)] for name in (over, "paper"))
             mixed = [round(DEEPEST * a + (1 - DEEPEST) * b) for a, b in zip(*sides, strict=True)]
             light = sorted((_luminance("#" + "".join(f"{v:02x}" for v in mixed)), _luminance(colours["ink"])))

@@ -26,8 +26,8 @@ class Square:
 
     share: float
     """Of the pictures in which the attribute came or went."""
-    up: bool
-    """It is there more often than before."""
+    up: bool | None
+    """It is there more often than before; None where only how often it changed is known."""
     ringed: bool
     """Significantly more than by the placebo."""
 
@@ -123,9 +123,8 @@ def _heat(matrix: Matrix, drawn: list[int]) -> HeatMap:
     everywhere, lines = matrix.groups[0].changes, []
     for i in drawn:
         squares = [_square(group.changes[i]) for group in matrix.groups]
-        up = everywhere[i].change.value > 0
         compared = [
-            Square(score.value, up, ringed) if score.n else None
+            Square(score.value, None, ringed) if score.n else None
             for score, ringed in ((everywhere[i].edit, everywhere[i].more_than_placebo), (everywhere[i].placebo, False))
         ]
         lines.append((_named(everywhere[i].attribute), (*squares, *compared)))

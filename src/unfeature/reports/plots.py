@@ -198,6 +198,9 @@ def spent_svg(name: str, curves: Mapping[str, Curve]) -> str:
     return _svg(name, (4.2, 2.5), draw)
 
 
+HUES = {True: UNLEARNED, False: TEACHER, None: ORIGINAL}
+"""Of a heat map: more often there than before, less often, not told."""
+
 DEEPEST = 0.45
 """Opacity of a heat map's darkest square: the ink on it can still be read, light and dark."""
 
@@ -216,7 +219,7 @@ def heat_svg(heat: HeatMap | None) -> str:
             for i, square in enumerate(squares):
                 x = i + 0.25 * (i >= compared)
                 if square is not None:
-                    colour, depth = UNLEARNED if square.up else TEACHER, DEEPEST * square.share / most
+                    colour, depth = HUES[square.up], DEEPEST * square.share / most
                     axes.add_patch(Rectangle((x - 0.46, y - 0.43), 0.92, 0.86, color=colour, alpha=depth, linewidth=0))
                     if square.ringed:
                         box = (x - 0.46, y - 0.43), 0.92, 0.86
