@@ -27,6 +27,7 @@ from torch import Tensor
 from unfeature import options as o
 from unfeature import workflow
 from unfeature.artifacts import Evaluation, Score
+from unfeature.changes import Matrix
 from unfeature.drawing import batches
 from unfeature.generators.labelled import Labelled
 from unfeature.judging import load_judge
@@ -38,6 +39,8 @@ from unfeature.workflow import inputs
 HERE = Path(__file__).parent
 RESULTS, JUDGES = HERE / "results", HERE / "judges"
 SEED, GALLERY = 0, 12_000
+MOST_FLIPPED = 5
+"""Attributes that are named."""
 COLUMNS = {
     "generator": "generator",
     "feature": "feature",
@@ -199,7 +202,8 @@ def figures(folder: Path) -> dict[str, Any]:
     copy = rows["unlearned"]
     fd = next(name for name in result.floor if name.startswith("fd"))
     ratios = {name: scores["target_ratio"] for name, scores in rows.items()}
-    attributes = result.collateral.get("attributes", {})
+    everywhere = Matrix.from_json(result.collateral["matrix"]).groups[0]
+    most = sorted(everywhere.changes, key=lambda change: -change.edit.value)[:MOST_FLIPPED]
     perceptual = f"perceptual_{result.extractor['name']}"
     return {
         "generator": result.generator.name,
@@ -213,7 +217,7 @@ def figures(folder: Path) -> dict[str, Any]:
         "fd_floor": result.floor[fd].value,
         "flips_never_had": copy["attribute_flips_never_had"].value,
         "flips_edited": copy["attribute_flips_edited"].value,
-        "most_flipped": {name: of["edit"]["flips"] / of["edit"]["n"] for name, of in attributes.items()},
+        "most_flipped": {change.attribute: change.edit.value for change in most},
         "perceptual_untouched": copy[f"{perceptual}_untouched"].value,
         "perceptual_edited": copy[f"{perceptual}_edited"].value,
         "distance": told["log"][-1]["distance"],

@@ -129,6 +129,19 @@ def test_damage_fails_and_is_named() -> None:
         assert words in outcome.sentence
 
 
+@pytest.mark.parametrize(
+    ("taught", "own", "status"),
+    [(0.05, 0.09, "removed"), (0.05, 0.11, "failed"), (0.005, 0.024, "removed"), (0.005, 0.026, "failed")],
+)
+def test_pictures_that_became_others_altogether_fail(taught: float, own: float, status: str) -> None:
+    evaluation = _evaluation(0.003)
+    for row, value in (("teacher", taught), ("unlearned", own)):
+        evaluation.row(row).scores["drift_had"] = Score("drift_had", value, value, value, 900)
+    outcome = verdict(evaluation)
+    assert outcome.status == status
+    assert ("replaced, not edited" in outcome.sentence) == (status == "failed")
+
+
 def test_no_number_is_never_a_success() -> None:
     nan = float("nan")
     for broken in ({"coverage": nan}, {"drift": nan}):

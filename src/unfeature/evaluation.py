@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unfeature.artifacts import OTHER, Distribution, Row, Score
@@ -18,6 +16,7 @@ from unfeature.intervals import mcnemar
 from unfeature.metrics import METRICS
 from unfeature.metrics.distribution import distribution
 from unfeature.metrics.judges import CutJudge
+from unfeature.metrics.matrix import Kept, MatrixSums, Told
 from unfeature.metrics.ratio import corrected, declares_rates
 from unfeature.protocols import AttributeJudge, Extractor, Feature, Generator, Judge, Look, Metric, Paired, Reference
 from unfeature.seeds import Seeds, normal_rows, stream
@@ -35,9 +34,6 @@ ABOUT = {
 MOST_REJECTED = 50
 """Times `n` samples are drawn in search of feature-free ones before the evaluation gives up."""
 
-MOST_FLIPPED = 5
-"""Attributes that are named."""
-
 
 @dataclass(frozen=True)
 class Seen:
@@ -46,6 +42,8 @@ class Seen:
     look: Look
     values: Tensor | None
     """(n,) in the measurement's unit."""
+    scores: Tensor | None = None
+    """(n, k) of the judge's other attributes; None where it tells none, and in parts of a batch."""
 
     def keep(self, mask: Tensor) -> Seen:
         """The rows of a (n,) mask."""
@@ -136,17 +134,23 @@ class Evaluator:
         else:
             shows = self.judge.score(images) >= 0.5
         with torch.no_grad():
-            seen = self.extractor.embed(images), self.extractor.logits(images), self._attributes(images)
-        return Seen(Look(images, shows, *seen), values)
+            seen, scores = (self.extractor.embed(images), self.extractor.logits(images)), self._scores(images)
+        there = None if scores is None else scores >= 0.5
+        return Seen(Look(images, shows, *seen, there), values, scores)
 
-    def _attributes(self, images: Tensor) -> Tensor | None:
-        """(m, c, h, w) -> (m, k) bool: which other attributes the judge finds; None where it tells none."""
+    def _scores(self, images: Tensor) -> Tensor | None:
+        """(m, c, h, w) -> (m, k) in [0, 1]: the judge on other attributes; None where it tells none."""
         if not self.others or not isinstance(self.judge, AttributeJudge):
             return None
-        return self.judge.attribute_scores(images)[:, list(self.others.values())] >= 0.5
+        return self.judge.attribute_scores(images)[:, list(self.others.values())]
 
-    def _classes_of(self, images: Tensor) -> Tensor:
-        return _classes(self.extractor.logits(images), self._attributes(images))
+    def _told(self, logits: Tensor, scores: Tensor | None) -> Told:
+        return Told.of(logits, scores, hasattr(self.extractor, "class_word"))
+
+    def attributes(self, classes: int) -> tuple[str, ...]:
+        """Names in the collateral matrix: the judge's, then the extractor's classes where they are the pictures'."""
+        word = getattr(self.extractor, "class_word", "")
+        return (*self.others, *(f"is {word} {i}" for i in range(classes if word else 0)))
 
     def _advance(self, images: int) -> None:
         self._done += images
@@ -191,15 +195,21 @@ class Evaluator:
                 break
 
     def paired(
-        self, original: Generator, copies: Mapping[str, Generator], feature: Feature, rows: Rows
+        self,
+        original: Generator,
+        copies: Mapping[str, Generator],
+        feature: Feature,
+        rows: Rows,
+        kept: Sequence[Kept] = (),
     ) -> dict[str, Any]:
-        """Fill the rows made at the same latents; returns the flips of edit and placebo on rewritten latents.
+        """Fill the rows made at the same latents; returns what the edit flips, against a placebo: "matrix", classes.
 
-        `copies` by row: the trained one is "unlearned", whose flips are told.
+        `copies` by row: the trained one is "unlearned", whose flips are told. `kept` makes the matrix's strata.
         """
         seeds = stream("evaluate", self.seed, 0, self.n)
         self.seeds["evaluate"] = [int(seeds[0]), int(seeds[-1])]
         flips: list[tuple[Tensor, Tensor]] = []
+        sums: MatrixSums | None = None
         start = 0
         for latents, images in batches(original, seeds):
             flagged = feature.contains(latents).cpu()
@@ -208,50 +218,36 @@ class Evaluator:
             with torch.no_grad():
                 teacher = before.replaced(flagged, self.see(original.synthesize(erased))) if len(erased) else before
                 after = {row: self.see(copy.synthesize(latents)) for row, copy in copies.items()}
-                moved = _placebo(latents[flagged], erased, seeds[start : start + len(images)][flagged.numpy()])
-                placebo = self._classes_of(original.synthesize(moved)) if len(erased) else None
+                told, now = (self._told(seen.look.logits, seen.scores) for seen in (before, after["unlearned"]))
+                step = seeds[start : start + len(images)][flagged.numpy()]
+                placebo = self._placebo(original, latents[flagged], erased, step) or told.rows(flagged)
+                sums = sums or MatrixSums(self.attributes(before.look.logits.shape[1]), kept)
+                sums.update(told, now, (before.look.shows, after["unlearned"].look.shows), images, flagged, placebo)
             for row, seen in {"original": before, "teacher": teacher, **after}.items():
                 rows.update(row, seen, before, flagged)
-            if placebo is not None:
-                sides = (before.look, after["unlearned"].look)
-                kept, edited = (_classes(look.logits, look.attributes)[flagged] for look in sides)
-                flips.append((edited != kept, placebo != kept))
+            was = told.likely[flagged]
+            flips.append((now.likely[flagged] != was, placebo.likely != was))
             start += len(latents)
             self._advance(len(latents))
-        return _compare(flips, tuple(self.others))
+        matrix = {"matrix": sums.compute().to_json()} if sums is not None and sums.attributes else {}
+        return _compared(flips) | matrix
+
+    def _placebo(self, original: Generator, latents: Tensor, erased: Tensor, seeds: Seeds) -> Told | None:
+        """What is told of latents (m, d) moved as far as `erased` is, each in a direction of its own; None for none."""
+        if not len(latents):
+            return None
+        step = torch.from_numpy(normal_rows(seeds + 1, latents.shape[1])).to(latents)
+        length: Tensor = torch.linalg.vector_norm(erased - latents, dim=1, keepdim=True)
+        images = original.synthesize(latents + torch.nn.functional.normalize(step) * length)
+        return self._told(self.extractor.logits(images), self._scores(images))
 
 
-def _placebo(latents: Tensor, erased: Tensor, seeds: Seeds) -> Tensor:
-    """(m, d): the latents moved as far as `erased` is, each in a random direction of its own."""
-    step = torch.from_numpy(normal_rows(seeds + 1, latents.shape[1])).to(latents)
-    length: Tensor = torch.linalg.vector_norm(erased - latents, dim=1, keepdim=True)
-    return latents + torch.nn.functional.normalize(step) * length
-
-
-def _classes(logits: Tensor, attributes: Tensor | None) -> Tensor:
-    """(m, 1 + k): the class, then the attributes as 0 and 1."""
-    classes = logits.argmax(dim=1, keepdim=True)
-    return classes if attributes is None else torch.cat([classes, attributes.to(classes)], dim=1)
-
-
-def _compare(flips: list[tuple[Tensor, Tensor]], attributes: tuple[str, ...]) -> dict[str, Any]:
-    """Flips of the edit against those of a placebo edit of the same length, with McNemar's test.
-
-    Those of the class, and under "attributes" those of the MOST_FLIPPED attributes that the edit flips most.
-    """
-    if not flips:
+def _compared(flips: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    """Classes that flipped by the edit against those by a placebo edit of the same length, with McNemar's test."""
+    edit, placebo = (torch.cat(side).cpu() for side in zip(*flips, strict=True))
+    if not len(edit):
         return {}
-    edit, placebo = (torch.cat(side).cpu().numpy().astype(bool) for side in zip(*flips, strict=True))
-    found = _mcnemar(edit[:, 0], placebo[:, 0])
-    if attributes:
-        most = np.argsort(-edit[:, 1:].mean(axis=0), kind="stable")[:MOST_FLIPPED]
-        found["attributes"] = {attributes[i]: _mcnemar(edit[:, i + 1], placebo[:, i + 1]) for i in most}
-    return found
-
-
-def _mcnemar(edit: NDArray[np.bool_], placebo: NDArray[np.bool_]) -> dict[str, Any]:
-    """(m,), (m,): who flipped by the edit and who by the placebo."""
-    only_edit, only_placebo = int(np.sum(edit & ~placebo)), int(np.sum(placebo & ~edit))
+    only_edit, only_placebo = int((edit & ~placebo).sum()), int((placebo & ~edit).sum())
     return {
         "edit": {"flips": int(edit.sum()), "n": len(edit)},
         "placebo": {"flips": int(placebo.sum()), "n": len(placebo)},

@@ -74,3 +74,12 @@ def mcnemar(only_first: int, only_second: int) -> float:
         math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(k + 1)
     ]
     return min(1.0, 2.0 * math.fsum(math.exp(v) for v in log_tail))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p values -> adjusted ones (Holm 1979), in the same order."""
+    told, largest = [0.0] * len(values), 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=lambda i: values[i])):
+        largest = max(largest, (len(values) - rank) * values[place])
+        told[place] = min(1.0, largest)
+    return told

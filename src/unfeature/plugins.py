@@ -33,6 +33,23 @@ def _path(reference: str) -> Path:
     return Path(reference.rpartition(":")[0]).resolve()
 
 
+def same_object(one: str, other: str) -> bool:
+    """Whether two references are the same name of the same file, however its path is written, or of a copy of it."""
+    if not (is_file_reference(one) and is_file_reference(other)):
+        return one == other
+    if one.rpartition(":")[2] != other.rpartition(":")[2]:
+        return False
+    return _path(one) == _path(other) or (bool(source_hash(one)) and source_hash(one) == source_hash(other))
+
+
+def source_hash(reference: str) -> str:
+    """SHA-256 of the file of FILE.py:NAME; empty for other names, and where the file cannot be read."""
+    try:
+        return hashlib.sha256(_path(reference).read_bytes()).hexdigest() if is_file_reference(reference) else ""
+    except OSError:
+        return ""
+
+
 def register() -> Path:
     """Where the named files are written down: ~/.local/state/unfeature/code.json, or below XDG_STATE_HOME."""
     state = os.environ.get("XDG_STATE_HOME", "")

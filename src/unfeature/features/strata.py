@@ -29,6 +29,7 @@ from unfeature import paper
 from unfeature.artifacts import Score
 from unfeature.errors import BadOption, ShapeError, TooFewMarks
 from unfeature.features.noise import Flags, Values
+from unfeature.intervals import holm
 
 Codes = NDArray[np.int64]
 
@@ -188,17 +189,8 @@ def confounding(labels: Flags, kept: Flags, names: Sequence[str]) -> tuple[Confo
     hits = [kept[labels == side].sum(axis=0) for side in (True, False)]
     n = int(labels.sum()), int((~labels).sum())
     tables = [[[int(a), n[0] - int(a)], [int(b), n[1] - int(b)]] for a, b in zip(*hits, strict=True)]
-    found = _holm([float(fisher_exact(np.array(table))[1]) for table in tables])
+    found = holm([float(fisher_exact(np.array(table))[1]) for table in tables])
     return tuple(_confounded(name, table, p) for name, table, p in zip(names, tables, found, strict=True))
-
-
-def _holm(values: Sequence[float]) -> list[float]:
-    """p values -> adjusted ones (Holm 1979), in the same order."""
-    told, largest = [0.0] * len(values), 0.0
-    for rank, place in enumerate(sorted(range(len(values)), key=lambda i: values[i])):
-        largest = max(largest, (len(values) - rank) * values[place])
-        told[place] = min(1.0, largest)
-    return told
 
 
 def _confounded(name: str, table: list[list[int]], p: float) -> Confounded:

@@ -8,6 +8,7 @@ from typing import Any
 
 from unfeature.artifacts import OTHER, Attacks, Evaluation, Preview, Score, StepRecord
 from unfeature.reports.attacks import AttackSection, attack_section
+from unfeature.reports.collateral import CollateralSection, collateral_section
 from unfeature.reports.tables import FullTable, MainTable, StrengthTable, full_table, main_table, strength_table
 from unfeature.reports.verdicts import DRIFT_KEPT, FLIPS_KEPT, Verdict, verdict
 from unfeature.reports.words import class_word, count, first, judged_flips, number, percent, percent_range
@@ -68,6 +69,7 @@ class Content:
     full: FullTable
     strengths: StrengthTable | None
     training: str
+    collateral: CollateralSection | None
     attacks: AttackSection | None
     sections: tuple[Section, ...]
     limits: tuple[str, ...]
@@ -95,6 +97,7 @@ def content(
         full=full_table(evaluation),
         strengths=strength_table(evaluation),
         training=_training(log),
+        collateral=collateral_section(evaluation),
         attacks=attacked,
         sections=tuple(section for section in _sections(evaluation, preview, facts) if section.entries),
         limits=(*LIMITS, ATTACKED if attacked else UNATTACKED),
@@ -196,12 +199,8 @@ def _sections(evaluation: Evaluation, preview: Preview | None, facts: Mapping[st
     yield Section("Samples", "Every picture comes from one numbered seed. No two ranges meet.", tuple(samples))
     network = "The network whose features stand behind the distances, precision, recall, density, coverage and classes."
     yield Section("Extractor", network, tuple(_flat(evaluation.extractor)))
-    classes = {key: value for key, value in evaluation.collateral.items() if key != "attributes"}
+    classes = {key: value for key, value in evaluation.collateral.items() if key != "matrix"}
     yield Section("Side effects against a placebo", _placebo(evaluation), tuple(_flat(classes)))
-    most = (
-        "Of the judge's attributes other than the feature, those that the edit changed in most of the edited pictures."
-    )
-    yield Section("Attributes that changed most", most, tuple(_attributes(evaluation)))
     named = "Names made from the content itself: equal names, equal bytes."
     yield Section("Identity", named, _identity(evaluation, preview))
     if preview is not None:
@@ -224,17 +223,6 @@ def _placebo(evaluation: Evaluation) -> str:
         return text
     text = f"{text} Edit: {percent(shares[0])}; placebo: {percent(shares[1])}."
     return f"{text} The difference {chance} (McNemar p {value})."
-
-
-def _attributes(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
-    """`Male`: `12 % by the edit, 3.1 % by a placebo`."""
-    told = evaluation.collateral.get("attributes", {})
-    for name, flips in told.items() if isinstance(told, Mapping) else ():
-        try:
-            edit, placebo = (percent(flips[side]["flips"] / max(1, flips[side]["n"])) for side in ("edit", "placebo"))
-        except (KeyError, TypeError):
-            continue
-        yield _label(name), f"{edit} by the edit, {placebo} by the placebo"
 
 
 def _identity(evaluation: Evaluation, preview: Preview | None) -> tuple[tuple[str, str], ...]:

@@ -55,6 +55,10 @@ def _results(words: Content, shown: int) -> Iterator[str]:
         yield plain(words.training)
     yield "## Every figure"
     yield _full(words.full)
+    if words.collateral:
+        yield "## What else changed"
+        yield plain(" ".join(words.collateral.sentences))
+        yield _full(words.collateral.table)
     yield from _attacks(words)
 
 

@@ -30,17 +30,18 @@ def render_html(
     """
     edited, untouched, small = pairs(pictures)
     relearnt = lines_of(attacks, "relearning")
-    folder = files("unfeature.reports")
+    folder, words = files("unfeature.reports"), content(evaluation, preview, log, facts, attacks)
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = page.from_string(folder.joinpath("page.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         style=Markup(folder.joinpath("page.css").read_text(encoding="utf-8")),  # noqa: S704
-        content=content(evaluation, preview, log, facts, attacks),
+        content=words,
         edited=edited,
         untouched=untouched,
         small=small,
         distribution=Markup(plots.distribution_svg(evaluation)),  # noqa: S704
         choice=Markup(plots.choice_svg(facts.get("choice"))),  # noqa: S704
+        heat=Markup(plots.heat_svg(words.collateral.heat if words.collateral else None)),  # noqa: S704
         losses=Markup(plots.losses_svg(log)),  # noqa: S704
         distance=Markup(plots.distance_svg(log)),  # noqa: S704
         searched=Markup(plots.spent_svg("searched", lines_of(attacks, "latent-search", "search, latents"))),  # noqa: S704

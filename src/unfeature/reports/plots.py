@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,14 +14,24 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from unfeature.artifacts import Curve, Distribution, Evaluation, StepRecord
+from unfeature.reports.collateral import HeatMap
+from unfeature.reports.words import percent
 
 # Stand-ins that matplotlib draws with and `_for_page` replaces by CSS variables: one drawing, light and dark.
-INK, RULE = "#010203", "#010204"
+INK, RULE, TEXT = "#010203", "#010204", "#010208"
 ORIGINAL, TEACHER, UNLEARNED = "#010205", "#010206", "#010207"
-_VARIABLES = {INK: "ink-soft", RULE: "rule", ORIGINAL: "original", TEACHER: "teacher", UNLEARNED: "unlearned"}
+_VARIABLES = {
+    INK: "ink-soft",
+    RULE: "rule",
+    TEXT: "ink",
+    ORIGINAL: "original",
+    TEACHER: "teacher",
+    UNLEARNED: "unlearned",
+}
 _POINTS = 160
 """A curve needs no more points than this at the size it is shown."""
 _RC: dict[Any, object] = {
@@ -185,6 +196,46 @@ def spent_svg(name: str, curves: Mapping[str, Curve]) -> str:
         axes.set_ylabel("% that show it")
 
     return _svg(name, (4.2, 2.5), draw)
+
+
+HUES = {True: UNLEARNED, False: TEACHER, None: ORIGINAL}
+"""Of a heat map: more often there than before, less often, not told."""
+
+DEEPEST = 0.45
+"""Opacity of a heat map's darkest square: the ink on it can still be read, light and dark."""
+
+
+def heat_svg(heat: HeatMap | None) -> str:
+    """Shares as squares of one colour for more and one for less, the deeper the more; significant ones ringed."""
+    if heat is None:
+        return ""
+    # A tenth of the pictures is deep enough to be seen as much, even where nothing changed more.
+    most = max([0.1, *(square.share for _, squares in heat.lines for square in squares if square)])
+
+    def draw(axes: Axes) -> None:
+        axes.grid(visible=False)
+        compared = len(heat.columns) - 2
+        for y, (_, squares) in enumerate(heat.lines):
+            for i, square in enumerate(squares):
+                x = i + 0.25 * (i >= compared)
+                if square is not None:
+                    colour, depth = HUES[square.up], DEEPEST * square.share / most
+                    axes.add_patch(Rectangle((x - 0.46, y - 0.43), 0.92, 0.86, color=colour, alpha=depth, linewidth=0))
+                    if square.ringed:
+                        box = (x - 0.46, y - 0.43), 0.92, 0.86
+                        axes.add_patch(Rectangle(*box, fill=False, edgecolor=TEXT, linewidth=1.2))
+                told = percent(square.share) if square is not None else "–"
+                axes.text(x, y, told, ha="center", va="center", color=TEXT, fontsize=8.5)
+        axes.set_xlim(-0.5, len(heat.columns) - 0.2)
+        axes.set_ylim(len(heat.lines) - 0.5, -0.5)
+        places = [i + 0.25 * (i >= compared) for i in range(len(heat.columns))]
+        axes.set_xticks(places, [textwrap.fill(column, 13) for column in heat.columns])
+        axes.set_yticks(range(len(heat.lines)), [name for name, _ in heat.lines])
+        axes.tick_params(length=0)
+        axes.xaxis.tick_top()
+        axes.spines[:].set_visible(False)
+
+    return _svg("heat", (1.6 + 0.9 * len(heat.columns), 0.7 + 0.27 * len(heat.lines)), draw)
 
 
 def _step_axis(axes: Axes, log: Sequence[StepRecord]) -> None:

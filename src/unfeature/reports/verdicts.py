@@ -13,6 +13,8 @@ FLIPS_KEPT = 0.05
 """At most this share of untouched pictures may change class, or of their other attributes may change."""
 DRIFT_KEPT = 0.02
 """At most this mean absolute pixel change of untouched pictures, in [0, 1]."""
+REPLACED = 2.0
+"""Pictures that had the feature may change so many times as much as the teacher changes them, or by DRIFT_KEPT more."""
 COVERAGE_KEPT = 0.5
 """Under this part of the rejection filter's coverage, the generator has collapsed."""
 
@@ -32,7 +34,7 @@ def verdict(evaluation: Evaluation) -> Verdict:
     name = sentence_start(evaluation.feature.strip()) or "The feature"
     change = f"{percent(before.value)} of the pictures showed it before, {_with_range(after)} do now"
     lower = after.high < before.low
-    broken = [text for text in (_collapse(evaluation, unlearned), _damage(evaluation, unlearned)) if text]
+    broken = [text for test in (_collapse, _damage, _replaced) if (text := test(evaluation, unlearned))]
     if not lower or broken:
         return Verdict("failed", _failure(name, change, lower, broken))
     unknown = _unmeasured(evaluation, unlearned)
@@ -89,6 +91,19 @@ def _damage(evaluation: Evaluation, unlearned: Row) -> str:
     if drift is not None and not drift.value <= DRIFT_KEPT:
         found.append(f"their pixels changed by {percent(drift.value)} on average")
     return f"pictures outside the edit's reach were damaged ({', '.join(found)})" if found else ""
+
+
+def _replaced(evaluation: Evaluation, unlearned: Row) -> str:
+    """What to say where pictures with the feature became others altogether, as memorised ones; empty otherwise."""
+    rows = {row.name: row for row in evaluation.rows}
+    taught = first(rows["teacher"].scores, "drift_had") if "teacher" in rows else None
+    drift = first(unlearned.scores, "drift_had")
+    if taught is None or drift is None or drift.value <= max(REPLACED * taught.value, taught.value + DRIFT_KEPT):
+        return ""
+    return (
+        f"pictures that showed it were replaced, not edited: their pixels changed by {percent(drift.value)} on "
+        f"average, by {percent(taught.value)} in the teacher"
+    )
 
 
 def _failure(name: str, change: str, lower: bool, broken: list[str]) -> str:

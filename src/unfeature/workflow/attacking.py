@@ -19,7 +19,7 @@ from unfeature.features import fresh
 from unfeature.generators.loading import load_generator
 from unfeature.images import Pixels, grid, pixels_of, png
 from unfeature.options import AttackOptions, FindOptions
-from unfeature.plugins import is_file_reference, load_object, name_code
+from unfeature.plugins import load_object, name_code, same_object
 from unfeature.protocols import Attack, Feature, Generator, GuidedFeature, Scene
 from unfeature.store import Run, write_atomic
 from unfeature.tables import resolve
@@ -103,7 +103,7 @@ def _guide(
     judge, own = run.read_as("request.json", Request).judge, isinstance(feature, GuidedFeature) and not options.guide
     found = [facts["options"], *(other["find"] for other in facts.get("also", []))]
     for reference in [how.get("guide", "") for how in found] if own else [options.guide]:
-        if reference and _same(reference, judge):
+        if reference and same_object(reference, judge):
             raise BadOption(
                 f'"{reference}" judges this run and would guide the attacks too; expected another, since whatever '
                 "guides is never what judges. Name a network that was trained apart from it:  --guide FILE.py:NAME"
@@ -117,14 +117,6 @@ def _guide(
     helpers = the_helpers(run, generator, options.extractor)
     guide = fresh.learn(fresh.frozen(generator), feedback, how, helpers, seed).guide
     return guide.log_odds, options.guide or "a probe of the marks"
-
-
-def _same(one: str, other: str) -> bool:
-    """Whether two references name the same object of the same file, however the path is written."""
-    if not (is_file_reference(one) and is_file_reference(other)):
-        return one == other
-    (file, _, name), (other_file, _, other_name) = one.rpartition(":"), other.rpartition(":")
-    return name == other_name and Path(file).resolve() == Path(other_file).resolve()
 
 
 def _control(generator: Generator, about: About, options: AttackOptions) -> dict[str, Generator]:

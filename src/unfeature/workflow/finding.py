@@ -20,11 +20,12 @@ from unfeature.features.strata import confounding
 from unfeature.generators.loading import to_safetensors
 from unfeature.judging import is_marks_file
 from unfeature.options import FindOptions
-from unfeature.plugins import name_code
+from unfeature.plugins import is_file_reference, name_code, same_object
 from unfeature.protocols import Feature, Finder, Generator
 from unfeature.store import Run
 from unfeature.tables import resolve
-from unfeature.workflow.inputs import Other, Request, the_gallery, the_generator, the_helpers
+from unfeature.workflow.apart import check_apart, guides, markers
+from unfeature.workflow.inputs import About, Other, Request, the_gallery, the_generator, the_helpers, the_judge
 from unfeature.workflow.others import joined_with, together
 
 
@@ -54,6 +55,7 @@ def find(
         for reference in (options.extractor, options.guide, *references):
             name_code(reference)
         helpers = replace(the_helpers(run, generator, options.extractor), wanted_ratio=request.wanted_ratio)
+        _check_weights(run, generator, options, request, others, helpers, on_note)
         for sentence in _confounded(generator, feedback, options, helpers):
             on_note(sentence)
         finder: Finder = resolve("finder", FINDERS, options.finder)(options, helpers, about.seed, on_batch)
@@ -85,11 +87,32 @@ def _check_guides(judge: str, options: FindOptions, others: list[Other]) -> None
         references = (found.guide, *(reference for _, reference in found.kept))
         guides |= {f"the feature of {other.run} ({reference})": reference for reference in references}
     for flag, reference in guides.items():
-        if reference in judges:
+        if reference and any(same_object(reference, judge) for judge in judges):
             raise BadOption(
                 f'{flag} names "{reference}", which judges this run; expected another, since whatever guides is never '
                 "what judges. Name a network that was trained apart from it."
             )
+
+
+def _check_weights(
+    run: Run,
+    generator: Generator,
+    options: FindOptions,
+    request: Request,
+    others: list[tuple[Feature, list[Other]]],
+    helpers: Helpers,
+    on_note: Callable[[str], None],
+) -> None:
+    """BadOption where the judge has the weights of a guide; a note where it made the marks, which evaluate refuses."""
+    judge = the_judge(run, generator, run.read_as("run.json", About).seed) if is_file_reference(request.judge) else None
+    if judge is None:
+        return
+    finds = [options.model_dump(), *(other.find for _, tellers in others for other in tellers)]
+    check_apart(run, generator, {request.judge: judge}, guides(run, generator, finds, helpers))
+    try:
+        check_apart(run, generator, {request.judge: judge}, markers(run, generator, [request]))
+    except BadOption as error:
+        on_note(f"`unfeature evaluate` will refuse this judge: {error}")
 
 
 def _confounded(generator: Generator, feedback: Feedback, options: FindOptions, helpers: Helpers) -> list[str]:

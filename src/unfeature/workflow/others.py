@@ -30,7 +30,7 @@ def together(folder: Path, runs: Sequence[str], generator: Generator) -> list[tu
             raise WrongGenerator(f"feature in {name}", about.spec.id, generator.spec.id)
         feature, facts = the_feature(run, generator)
         request = _judged(run, generator, about)
-        found.append((feature, [Other(name, request, facts["options"]), *_joined(run, facts)]))
+        found.append((feature, [Other(name, request, facts["options"]), *joined_others(run, facts)]))
     return found
 
 
@@ -49,7 +49,7 @@ def after(name: str | Path) -> tuple[str, str, dict[str, Any], tuple[Other, ...]
     generator, about = the_generator(run)
     result = the_unlearned(run, generator)[0].spec.id
     _, facts = the_feature(run, generator)
-    now = (Other(str(name), _judged(run, generator, about), facts["options"]), *_joined(run, facts))
+    now = (Other(str(name), _judged(run, generator, about), facts["options"]), *joined_others(run, facts))
     gone = (*about.after, *(replace(other, result=result) for other in now))
     return about.generator, str(run.path("unlearned.safetensors")), about.arguments, gone
 
@@ -60,7 +60,7 @@ def _judged(run: Run, generator: Generator, about: About) -> Request:
     return request if request.cut is not None else replace(request, cut=getattr(judge, "cut", None))
 
 
-def _joined(run: Run, facts: dict[str, Any]) -> tuple[Other, ...]:
+def joined_others(run: Run, facts: dict[str, Any]) -> tuple[Other, ...]:
     """The others that a feature was joined with."""
     with run.making_sense("feature.safetensors"):
         return TypeAdapter(tuple[Other, ...]).validate_python(facts.get("also", []))
@@ -69,7 +69,7 @@ def _joined(run: Run, facts: dict[str, Any]) -> tuple[Other, ...]:
 def the_others(run: Run, generator: Generator, about: About, facts: dict[str, Any]) -> dict[str, tuple[Other, Judge]]:
     """Feature -> whose it is and who decides, of all others that somebody judges. UntrustedCode, BadFile."""
     found: dict[str, tuple[Other, Judge]] = {}
-    for other in (*_joined(run, facts), *about.after):
+    for other in (*joined_others(run, facts), *about.after):
         asked, came_from = other.request, "run.json" if other.result else "feature.safetensors"
         require_named(asked.judge, str(run.path(came_from)))
         if asked.judge:

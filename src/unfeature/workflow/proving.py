@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from unfeature import evaluation as evidence
 from unfeature.artifacts import Attacks, Evaluation, Feedback, StepRecord
 from unfeature.drawing import BATCH, drawn
 from unfeature.errors import MissingStep
 from unfeature.features.choosing import choices
+from unfeature.features.guides import kept_by_judge, names_kept
 from unfeature.images import rows_at_once, to_pixels
-from unfeature.options import EvaluateOptions, UnlearnOptions
+from unfeature.metrics.matrix import Kept
+from unfeature.options import EvaluateOptions, FindOptions, UnlearnOptions
 from unfeature.protocols import Extractor, Feature, Generator, Judge
 from unfeature.seeds import stream
 from unfeature.store import Run, TrainingState
 from unfeature.unlearners.instant import InstantEdit
+from unfeature.workflow.apart import Guided, check_apart, described, guides, guides_told, markers, pictures
 from unfeature.workflow.inputs import (
     Other,
     Request,
@@ -26,11 +30,12 @@ from unfeature.workflow.inputs import (
     the_extractor,
     the_feature,
     the_generator,
+    the_helpers,
     the_teacher,
     the_unlearned,
 )
 from unfeature.workflow.marking import versions
-from unfeature.workflow.others import the_others
+from unfeature.workflow.others import joined_others, the_others
 
 if TYPE_CHECKING:
     from unfeature.reports import Pictures
@@ -58,23 +63,25 @@ def evaluate(
         feature, facts = the_feature(run, generator)
         student, _ = the_unlearned(run, generator)
         request, judge = run.read_as("request.json", Request), the_decider(run, generator, about.seed)
+        others = the_others(run, generator, about, facts)
+        guided = _apart(run, generator, facts, {request.judge: judge} | _judges(others))
         extractor = the_extractor(options.extractor, generator)
         evaluator = evidence.Evaluator(judge, extractor, options.count, about.seed, on_batch)
         copies = {"unlearned": student}
         if options.instant:
             copies["instant"] = InstantEdit(UnlearnOptions(), seed=about.seed).unlearn(generator, feature)
-        others = the_others(run, generator, about, facts)
         judges = {name: judge for name, (_, judge) in others.items()}
         rows = evidence.Rows(evaluator.reference(generator), judges, options.instant)
         evaluator.rejection_filter(generator, rows)
-        collateral = evaluator.paired(generator, copies, feature, rows)
+        collateral = evaluator.paired(generator, copies, feature, rows, _kept(run, generator, facts))
         table = rows.finish(judge)
-        feedback = run.read_as("feedback.json", Feedback)
+        feedback, images = run.read_as("feedback.json", Feedback), pictures(run, generator)
         result = Evaluation(
             feature=request.feature,
             generator=generator.spec,
             result=student.spec,
-            judge={**judge.about, "guided_by": feedback.source},
+            judge={**described(request.judge, judge, images), "guided_by": feedback.source}
+            | ({"guides": guides_told(guided)} if guided else {}),
             extractor=_about(extractor) | _guided(facts, options.extractor),
             n=options.count,
             seeds=evaluator.seeds,
@@ -87,12 +94,26 @@ def evaluate(
                 "evaluate": options.model_dump(),
                 "mark": request.to_json(),
                 "sample": about.sample,
-                **({"others": {name: _told(*other) for name, other in others.items()}} if others else {}),
+                **({"others": {name: _told(*other, images) for name, other in others.items()}} if others else {}),
             },
             versions=versions(),
         )
         run.write_json("evaluation.json", result.to_json())
     return result
+
+
+def _kept(run: Run, generator: Generator, facts: dict[str, Any]) -> list[Kept]:
+    """What the feature was to leave as it is: the strata of the collateral matrix. UntrustedCode, BadFile."""
+    found = FindOptions.model_construct(**facts["options"])
+    helpers, kept = the_helpers(run, generator, found.extractor), []
+    for name, reference in found.kept:
+        judge = helpers.judge(reference)
+        kept.append(Kept(names_kept(judge, name), _shown(kept_by_judge(judge))))
+    return kept
+
+
+def _shown(log_odds: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda images: log_odds(images) >= 0
 
 
 def _about(extractor: Extractor) -> dict[str, str]:
@@ -101,9 +122,26 @@ def _about(extractor: Extractor) -> dict[str, str]:
     return about | {"class_word": extractor.class_word} if hasattr(extractor, "class_word") else about
 
 
-def _told(other: Other, judge: Judge) -> dict[str, str]:
+def _told(other: Other, judge: Judge, images: Tensor) -> dict[str, Any]:
     """Of another feature: in which run it was found, when it went, and who decides."""
-    return {"run": other.run, "unlearned": "before" if other.result else "together", "judge": judge.about["name"]}
+    when = "before" if other.result else "together"
+    return {"run": other.run, "unlearned": when, "judge": described(other.request.judge, judge, images)}
+
+
+def _judges(others: dict[str, tuple[Other, Judge]]) -> dict[str, Judge]:
+    """By reference, as they were named."""
+    return {other.request.judge: judge for other, judge in others.values()}
+
+
+def _apart(run: Run, generator: Generator, facts: dict[str, Any], judges: dict[str, Judge]) -> list[Guided]:
+    """All that guided this run's feature; BadOption where some of it judges too."""
+    also = joined_others(run, facts)
+    finds = [facts["options"], *(other.find for other in also)]
+    requests = [run.read_as("request.json", Request), *(other.request for other in also)]
+    helpers = the_helpers(run, generator, facts["options"]["extractor"])
+    guided = [*guides(run, generator, finds, helpers), *markers(run, generator, requests)]
+    check_apart(run, generator, judges, guided)
+    return guided
 
 
 def _guided(facts: dict[str, Any], extractor: str) -> dict[str, str]:

@@ -1,0 +1,117 @@
+"""Copies that are no unlearning get a failing verdict from the report's own evaluation; one that is, does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unfeature import evaluation as evidence
+from unfeature.artifacts import Evaluation
+from unfeature.errors import ShapeError
+from unfeature.generators.module import ModuleGenerator
+from unfeature.options import UnlearnOptions
+from unfeature.protocols import Feature, Generator
+from unfeature.reports import verdict
+from unfeature.reports.verdicts import Verdict
+from unfeature.seeds import stream
+from unfeature.testing import TinyExtractor, TinyGenerator, TinyJudge, tiny_scene
+from unfeature.unlearners.distillation import Distillation
+
+ORIGINAL, JUDGE = TinyGenerator(), TinyJudge()
+FEATURE: Feature = tiny_scene(ORIGINAL, "original").feature
+N = 600
+
+
+class Made(nn.Module):
+    """Latents to images by any function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function, self.original = function, ORIGINAL.module
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.function(latents)
+
+
+def made(function: Callable[[Tensor], Tensor]) -> Generator:
+    return ModuleGenerator("broken", Made(function), 4)
+
+
+def negatives(count: int) -> tuple[Tensor, Tensor]:
+    """Latents and pictures without the feature."""
+    latents = ORIGINAL.sample_latents(stream("memory", 0, 0, 4 * count))
+    with torch.no_grad():
+        images = ORIGINAL.synthesize(latents)
+    free = JUDGE.score(images) < 0.5
+    return latents[free][:count], images[free][:count]
+
+
+def memorised(count: int) -> Callable[[Tensor], Tensor]:
+    """One of so many remembered negatives, by a hash of the latent."""
+    images = negatives(count)[1]
+    return lambda z: images[(z.mul(1e4).sum(dim=1).long() % count).abs()]
+
+
+def one_for_all(z: Tensor) -> Tensor:
+    return negatives(1)[1].expand(len(z), -1, -1, -1)
+
+
+def one_for_the_feature(z: Tensor) -> Tensor:
+    """The original everywhere, but a single remembered picture where the feature was."""
+    images, shown = ORIGINAL.synthesize(z), FEATURE.contains(z)
+    return torch.where(shown[:, None, None, None], negatives(1)[1], images)
+
+
+def few_for_the_feature(z: Tensor) -> Tensor:
+    images, shown = ORIGINAL.synthesize(z), FEATURE.contains(z)
+    return torch.where(shown[:, None, None, None], memorised(50)(z), images)
+
+
+def judged(copy: Generator) -> Verdict:
+    evaluator = evidence.Evaluator(JUDGE, TinyExtractor(), N, 0, lambda done, total: None)
+    rows = evidence.Rows(evaluator.reference(ORIGINAL))
+    evaluator.rejection_filter(ORIGINAL, rows)
+    collateral = evaluator.paired(ORIGINAL, {"unlearned": copy}, FEATURE, rows)
+    table = rows.finish(JUDGE)
+    result = Evaluation(
+        "large blobs", ORIGINAL.spec, copy.spec, dict(JUDGE.about), {"name": "tiny"}, N, {}, 0.03, table,
+        evidence.floor(table), collateral,
+    )  # fmt: skip
+    return verdict(result)
+
+
+BROKEN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "identity": (ORIGINAL.synthesize, "still there"),
+    "collapsed to one picture": (one_for_all, "collapsed"),
+    "black": (lambda z: torch.zeros(len(z), 1, 16, 16), "collapsed"),
+    "8 memorised negatives": (memorised(8), "collapsed"),
+    "500 memorised negatives": (memorised(500), "damaged"),
+    "darker": (lambda z: 0.9 * ORIGINAL.synthesize(z), "damaged"),
+    "shuffled": (lambda z: ORIGINAL.synthesize(FEATURE.erase(z).roll(1, dims=1)), "damaged"),
+    "one picture where the feature was": (one_for_the_feature, "replaced"),
+    "50 memorised negatives where the feature was": (few_for_the_feature, "replaced"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_unlearner_fails(kind: str) -> None:
+    function, words = BROKEN[kind]
+    outcome = judged(made(function))
+    assert outcome.status == "failed", outcome.sentence
+    assert words in outcome.sentence
+
+
+def test_no_number_is_no_verdict() -> None:
+    with pytest.raises(ShapeError, match="NaN or infinity"):
+        judged(made(lambda z: torch.full((len(z), 1, 16, 16), float("nan"))))
+
+
+def test_what_removes_the_feature_and_keeps_the_rest_does_not_fail() -> None:
+    outcome = judged(made(lambda z: ORIGINAL.synthesize(FEATURE.erase(z))))
+    assert outcome.status == "removed", outcome.sentence
+    trained = Distillation(UnlearnOptions(steps=600, check_every=100, learning_rate=1e-2), seed=0).unlearn(ORIGINAL, FEATURE)
+    outcome = judged(trained)
+    assert outcome.status != "failed", outcome.sentence
