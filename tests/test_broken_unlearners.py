@@ -112,6 +112,8 @@ def test_no_number_is_no_verdict() -> None:
 def test_what_removes_the_feature_and_keeps_the_rest_does_not_fail() -> None:
     outcome = judged(made(lambda z: ORIGINAL.synthesize(FEATURE.erase(z))))
     assert outcome.status == "removed", outcome.sentence
-    trained = Distillation(UnlearnOptions(steps=600, check_every=100, learning_rate=1e-2), seed=0).unlearn(ORIGINAL, FEATURE)
+    trained = Distillation(UnlearnOptions(steps=600, check_every=100, learning_rate=1e-2), seed=0).unlearn(
+        ORIGINAL, FEATURE
+    )
     outcome = judged(trained)
     assert outcome.status != "failed", outcome.sentence
