@@ -2,6 +2,7 @@
 
 from unfeature.commands.assets import assets_
 from unfeature.commands.attacks import attack_
+from unfeature.commands.dossiers import dossier_, verify_
 from unfeature.commands.exports import apply_, export_, revert_
 from unfeature.commands.job import (
     demo_,
@@ -25,6 +26,7 @@ __all__ = [
     "attack_",
     "check_",
     "demo_",
+    "dossier_",
     "evaluate_",
     "export_",
     "find_",
@@ -39,4 +41,5 @@ __all__ = [
     "sample_",
     "trust_",
     "unlearn_",
+    "verify_",
 ]

@@ -6,6 +6,7 @@ The faces (command line, page) call these and nothing deeper.
 from unfeature.presets import read_options
 from unfeature.workflow.attacking import attack
 from unfeature.workflow.checking import check
+from unfeature.workflow.dossiers import dossier, verify
 from unfeature.workflow.exporting import apply, export
 from unfeature.workflow.finding import find
 from unfeature.workflow.marking import fix_cut, mark, request, sample, versions
@@ -19,6 +20,7 @@ __all__ = [
     "apply",
     "attack",
     "check",
+    "dossier",
     "evaluate",
     "export",
     "find",
@@ -35,6 +37,7 @@ __all__ = [
     "study_outcome",
     "study_unlearn",
     "unlearn",
+    "verify",
     "versions",
     "wanted_ratio",
 ]
