@@ -52,6 +52,12 @@ COMMANDS = {
     "export": "Write the unlearned generator for other programs, by default in the format your checkpoint came in.\n\n"
     "Example:  unfeature export runs/thick --to unlearned.pth\n"
     "Example:  unfeature export runs/thick --to unlearned.onnx --format onnx",
+    "dossier": "Put everything a reviewer needs into one file: request, marks, method, evidence, attacks, hashes.\n\n"
+    "Example:  unfeature dossier runs/thick\n"
+    "Example:  unfeature dossier runs/thick --to thick.zip --key KEY.pem (signed)",
+    "verify": "Check a dossier: is it whole, who signed it, is this the checkpoint that was measured?\n\n"
+    "Example:  unfeature verify thick.zip\n"
+    "Example:  unfeature verify thick.zip --key PUBLIC.pem --checkpoint unlearned.safetensors",
     "apply": "Put a diff that `export --format diff` wrote into a checkpoint, or take it out again.\n\n"
     "Example:  unfeature apply thick.diff original.pth --to unlearned.pth",
     "revert": "Bring back one of several features that were unlearned one after the other, about as it was.\n\n"

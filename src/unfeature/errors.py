@@ -69,6 +69,10 @@ class NotConforming(UnfeatureError):
     """A generator that breaks a promise of `protocols.Generator`; what it is was told before."""
 
 
+class NotVerified(UnfeatureError):
+    """A dossier that is not what it was, or not by whom or of what it was said to be; what is wrong was told before."""
+
+
 class UntrustedCode(UnfeatureError):
     """A Python file that a run folder names and that the user has never named on this machine."""
 

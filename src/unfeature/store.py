@@ -39,6 +39,9 @@ MAKES = {
     "unlearned.safetensors": "unlearn",
     "evaluation.json": "evaluate",
     "attacks.json": "attack",
+    "report.html": "report",
+    "report.md": "report",
+    "report.json": "report",
 }
 """File -> the verb that writes it."""
 

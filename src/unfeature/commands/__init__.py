@@ -3,6 +3,7 @@
 from unfeature.commands.assets import assets_
 from unfeature.commands.attacks import attack_
 from unfeature.commands.bench import bench_
+from unfeature.commands.dossiers import dossier_, verify_
 from unfeature.commands.exports import apply_, export_, revert_
 from unfeature.commands.job import (
     demo_,
@@ -27,6 +28,7 @@ __all__ = [
     "bench_",
     "check_",
     "demo_",
+    "dossier_",
     "evaluate_",
     "export_",
     "find_",
@@ -41,4 +43,5 @@ __all__ = [
     "sample_",
     "trust_",
     "unlearn_",
+    "verify_",
 ]

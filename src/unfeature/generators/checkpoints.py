@@ -177,16 +177,16 @@ def _of_dtypes(part: Part) -> list[str]:
     return [f"weights of {' and '.join(sorted(floats))} are computed with as float32"] if floats else []
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of an ordinary file; BadFile for anything else, at once."""
+def read_file(path: Path, most: int = MAX_BYTES) -> bytes:
+    """The bytes of an ordinary file; BadFile for anything else or more than `most` bytes, at once."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not make us wait
         with os.fdopen(handle, "rb") as file:
             about = os.fstat(handle)
             if not stat.S_ISREG(about.st_mode):
                 raise BadFile(f"cannot read {path}: it is no ordinary file. Check the path.")
-            if about.st_size > MAX_BYTES:
-                raise BadFile(f"cannot read {path}: {about.st_size:,} bytes; expected at most {MAX_BYTES:,}.")
+            if about.st_size > most:
+                raise BadFile(f"cannot read {path}: {about.st_size:,} bytes; expected at most {most:,}.")
             return file.read()
     except UnfeatureError:
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,19 @@ from unfeature.generators.filling import check_finite, fill
 from unfeature.seeds import Seeds, normal_rows
 
 
-def weights_hash(module: nn.Module) -> str:
+def weights_id(weights: Mapping[str, Tensor]) -> str:
     """The first 16 hex digits of the SHA-256 over names, shapes and bytes of all parameters and buffers."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(weights.items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         flat = value.detach().cpu().flatten()  # batch norm's counter has no dimension, which `view` needs
         digest.update(flat.view(torch.uint8).numpy().tobytes() if value.numel() else b"")
     return digest.hexdigest()[:16]
+
+
+def weights_hash(module: nn.Module) -> str:
+    """`weights_id` of a module's own."""
+    return weights_id(module.state_dict())
 
 
 @dataclass(frozen=True)

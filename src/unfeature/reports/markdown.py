@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from unfeature.artifacts import Attacks, Evaluation, Preview, StepRecord
+from unfeature.reports.attacks import AttackSection
 from unfeature.reports.content import Content, content
 from unfeature.reports.pictures import Pictures
 from unfeature.reports.tables import Cell, FullTable, MainTable
@@ -44,7 +45,7 @@ def _results(words: Content, shown: int) -> Iterator[str]:
     if shown:
         yield f"The HTML report beside this one shows {shown} pairs of pictures, before and after."
     yield "Below each figure stand its 95 % interval and the number of pictures (n) behind it."
-    yield _main(words.main)
+    yield main_figures(words.main)
     yield listed((line.name, line.about) for line in words.main.lines if line.about)
     if words.strengths:
         unit = f", in {words.strengths.unit}" if words.strengths.unit else ""
@@ -59,22 +60,22 @@ def _results(words: Content, shown: int) -> Iterator[str]:
         yield "## What else changed"
         yield plain(" ".join(words.collateral.sentences))
         yield _full(words.collateral.table)
-    yield from _attacks(words)
+    if words.attacks is not None:
+        yield "## Attacks"
+        yield from attacked(words.attacks)
+        yield _full(words.attacks.table)
+        if words.attacks.left_out:
+            yield listed(words.attacks.left_out)
 
 
-def _attacks(words: Content) -> Iterator[str]:
-    if words.attacks is None:
-        return
-    yield "## Attacks"
-    yield plain(words.attacks.intro)
-    heads = ["Attack", *words.attacks.columns]
-    yield _table(heads, [[plain(title), *map(_cell, cells)] for title, cells in words.attacks.main])
-    for part in words.attacks.parts:
+def attacked(section: AttackSection) -> Iterator[str]:
+    """Blocks: the attacks' first figures as a table, then each attack in words."""
+    yield plain(section.intro)
+    heads = ["Attack", *section.columns]
+    yield _table(heads, [[plain(title), *map(_cell, cells)] for title, cells in section.main])
+    for part in section.parts:
         yield f"### {plain(part.title)}"
         yield plain(" ".join(part.sentences))
-    yield _full(words.attacks.table)
-    if words.attacks.left_out:
-        yield listed(words.attacks.left_out)
 
 
 def _fine_print(words: Content) -> Iterator[str]:
@@ -91,7 +92,8 @@ def _fine_print(words: Content) -> Iterator[str]:
         yield code(words.command)
 
 
-def _main(table: MainTable) -> str:
+def main_figures(table: MainTable) -> str:
+    """The short table, below each figure its interval and number of pictures."""
     heads = ["Pictures made by", *(f"{plain(head.title)}<br>({head.better})" for head in table.heads)]
     lines = [[f"**{plain(line.name)}**", *map(_cell, line.cells)] for line in table.lines]
     return _table(heads, lines)

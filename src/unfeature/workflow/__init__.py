@@ -8,6 +8,7 @@ from unfeature.workflow.attacking import attack
 from unfeature.workflow.benching import bench, read_bench
 from unfeature.workflow.benching import cells as bench_cells
 from unfeature.workflow.checking import check
+from unfeature.workflow.dossiers import dossier, verify
 from unfeature.workflow.exporting import apply, export
 from unfeature.workflow.finding import find
 from unfeature.workflow.marking import fix_cut, mark, request, sample, versions
@@ -23,6 +24,7 @@ __all__ = [
     "bench",
     "bench_cells",
     "check",
+    "dossier",
     "evaluate",
     "export",
     "find",
@@ -40,6 +42,7 @@ __all__ = [
     "study_outcome",
     "study_unlearn",
     "unlearn",
+    "verify",
     "versions",
     "wanted_ratio",
 ]
