@@ -210,6 +210,7 @@ MEMBERS = (*EVIDENCE, MANIFEST, CHECKSUM, SIGNATURE, PUBLIC)
 @given(st.sampled_from(MEMBERS), st.floats(0, 1, exclude_max=True), st.integers(1, 255), st.booleans())
 @example(MANIFEST, 0.0, 1, True)
 @example(PUBLIC, 0.6, 3, True)
+@example(PUBLIC, 0.5, 1, False)
 def test_a_changed_byte_in_any_file_is_found_and_named(
     signed_file: Path, name: str, where: float, change: int, from_scratch: bool
 ) -> None:

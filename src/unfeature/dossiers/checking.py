@@ -82,7 +82,7 @@ def _seal(files: Mapping[str, bytes]) -> Iterator[str]:
         if not key:
             yield f"{PUBLIC}: expected an Ed25519 key in PEM, got something else"
         elif not is_signed(manifest, files[SIGNATURE], files[PUBLIC]):
-            yield f"{SIGNATURE}: expected the signature of {MANIFEST} by the key {key}, got another"
+            yield f"{SIGNATURE} or {PUBLIC}: expected the signature of {MANIFEST} by the key {key}, got another"
 
 
 def _signed_by(manifest: dict[str, Any], signed_by: str) -> Iterator[str]:
