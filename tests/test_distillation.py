@@ -193,6 +193,9 @@ student = resolve("unlearner", UNLEARNERS, sys.argv[2])(options).unlearn(generat
 rank = dist.get_rank() if dist.is_initialized() else 0
 world = dist.get_world_size() if dist.is_initialized() else 1
 safetensors.torch.save_file(student.module.state_dict(), f"{sys.argv[1]}/{world}-{rank}.safetensors")
+if dist.is_initialized():  # a process that leaves first makes the other abort
+    dist.barrier()
+    dist.destroy_process_group()
 """
 
 
