@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,33 @@ def preset(name: str) -> str:
 
 def read_options(path: str | Path | None = None, base: str = "") -> RunOptions:
     """Options from a TOML file, a table for each verb, over those of a preset; BadFile, UnknownName, BadOption."""
-    values = _toml(f"preset {base}", preset(base)) if base else {}
-    if path is not None:
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise BadFile(f"cannot read {path}: {error.strerror}. Check the path.") from error
-        except UnicodeDecodeError as error:
-            raise BadFile(f"{path} is not text in UTF-8: {error.reason}. Save it again as UTF-8.") from error
-        for key, value in _toml(str(path), text).items():
-            below = values.get(key)
-            values[key] = {**below, **value} if isinstance(value, dict) and isinstance(below, dict) else value
-    return RunOptions.parse(values)
+    values = preset_values(base) if base else {}
+    return RunOptions.parse(laid_over(values, read_toml(path)) if path is not None else values)
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """What the preset of that name says; UnknownName."""
+    return _toml(f"preset {name}", preset(name))
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The tables of a TOML file; BadFile."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadFile(f"cannot read {path}: {error.strerror}. Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise BadFile(f"{path} is not text in UTF-8: {error.reason}. Save it again as UTF-8.") from error
+    return _toml(str(path), text)
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, table by table; where both say something, what is above."""
+    told = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(told.get(key), dict)
+        told[key] = laid_over(told[key], value) if both else value
+    return told
 
 
 def _toml(name: str, text: str) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import product
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from unfeature.artifacts import Evaluation
-from unfeature.errors import BadFile, BadOption, RunBusy
+from unfeature.errors import BadOption, RunBusy
 from unfeature.options import BenchOptions, RunOptions
-from unfeature.presets import preset
+from unfeature.presets import laid_over, preset_values, read_toml
 from unfeature.store import Run
 from unfeature.workflow.marking import versions
 from unfeature.workflow.whole import run
@@ -45,12 +44,7 @@ class Cell:
 
 def read_bench(path: str | Path) -> BenchOptions:
     """The benchmark a TOML file describes; BadFile, UnknownName, BadOption."""
-    try:
-        return BenchOptions.parse(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-    except OSError as error:
-        raise BadFile(f"cannot read {path}: {error.strerror}. Check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadFile(f"{path} is not TOML: {error}. Mend that line.") from error
+    return BenchOptions.parse(read_toml(path))
 
 
 def cells(options: BenchOptions) -> list[Cell]:
@@ -73,18 +67,10 @@ def cells(options: BenchOptions) -> list[Cell]:
 def _options(parts: list[dict[str, Any]], seed: int) -> RunOptions:
     """What parts say one after the other, over the last preset that any of them names."""
     names = [part["preset"] for part in parts if "preset" in part]
-    told: dict[str, Any] = tomllib.loads(preset(names[-1])) if names else {}
+    told = preset_values(names[-1]) if names else {}
     for part in (*parts, {"sample": {"seed": seed}}):
-        told = _over(told, {key: value for key, value in part.items() if key != "preset"})
+        told = laid_over(told, {key: value for key, value in part.items() if key != "preset"})
     return RunOptions.parse(told)
-
-
-def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    told = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(told.get(key), dict)
-        told[key] = _over(told[key], value) if both else value
-    return told
 
 
 def bench(
