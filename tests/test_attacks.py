@@ -20,9 +20,9 @@ from unfeature.attacks.interpolation import between
 from unfeature.attacks.places import inner_places
 from unfeature.attacks.pruning import pruned
 from unfeature.attacks.quantisation import quantised, rounded
-from unfeature.attacks.scenes import frozen
 from unfeature.attacks.searching import climb, latents_of
 from unfeature.attacks.typical import Typical
+from unfeature.drawing import frozen
 from unfeature.errors import NotApplicable
 from unfeature.generators import GENERATORS
 from unfeature.generators.loading import load_generator

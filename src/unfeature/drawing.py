@@ -25,13 +25,21 @@ def batches(generator: Generator, seeds: Seeds) -> Iterator[tuple[Tensor, Tensor
         yield latents, images  # outside: a generator left half-way would leave its caller without gradients
 
 
+def frozen(generator: Generator) -> Generator:
+    """A copy whose weights have no gradient: what a search goes through."""
+    twin = generator.copy()
+    twin.module.requires_grad_(False)
+    return twin
+
+
 def parts(generator: Generator, latents: Tensor) -> tuple[Tensor, ...]:
     """Latents (n, d) in as many rows as go through the generator at a time."""
     return torch.split(latents, rows_at_once(generator.spec.image_shape, PIXELS, 1, BATCH))
 
 
+@torch.no_grad()
 def made(generator: Generator, latents: Tensor) -> Tensor:
-    """Pictures (n, c, h, w) of latents (n, d), n > 0, made some at a time."""
+    """Pictures (n, c, h, w) of latents (n, d), made some at a time, without gradients."""
     return torch.cat([generator.synthesize(part) for part in parts(generator, latents)])
 
 

@@ -6,7 +6,8 @@ import torch
 
 from unfeature.artifacts import AttackResult, Score
 from unfeature.attacks.inverting import distance, has_scales
-from unfeature.attacks.scenes import Best, gap, made, matched, shows
+from unfeature.attacks.scenes import Best, gap, matched, shows
+from unfeature.drawing import made
 from unfeature.errors import NotApplicable
 from unfeature.options import AttackOptions
 from unfeature.protocols import Scene

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from unfeature.artifacts import AttackResult
 from unfeature.attacks.places import inner_places
-from unfeature.attacks.scenes import Best, frozen
+from unfeature.attacks.scenes import Best
 from unfeature.attacks.searching import Search
+from unfeature.drawing import frozen
 from unfeature.errors import NotApplicable
 from unfeature.options import AttackOptions
 from unfeature.protocols import Scene

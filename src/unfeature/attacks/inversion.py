@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from unfeature.artifacts import AttackResult, Score
 from unfeature.attacks.inverting import inverted
-from unfeature.attacks.scenes import Best, gap, made, matched, shows
+from unfeature.attacks.scenes import Best, gap, matched, shows
+from unfeature.drawing import made
 from unfeature.options import AttackOptions
 from unfeature.protocols import Scene
 

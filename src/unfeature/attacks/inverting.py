@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unfeature.attacks.scenes import frozen, made, rows_of
+from unfeature.attacks.scenes import rows_of
 from unfeature.attacks.searching import SAMPLES, climb
 from unfeature.attacks.typical import Typical
+from unfeature.drawing import frozen, made
 from unfeature.errors import ShapeError
 from unfeature.ms_ssim import fit, ms_ssim
 from unfeature.options import AttackOptions

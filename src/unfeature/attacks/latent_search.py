@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from unfeature.artifacts import AttackResult
-from unfeature.attacks.scenes import Best, frozen
+from unfeature.attacks.scenes import Best
 from unfeature.attacks.searching import Search, latents_of
+from unfeature.drawing import frozen
 from unfeature.options import AttackOptions
 from unfeature.protocols import Scene
 

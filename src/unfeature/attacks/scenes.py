@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unfeature.artifacts import AttackResult, Curve, Point, Score
-from unfeature.drawing import BATCH, batches
+from unfeature.drawing import BATCH, batches, made
 from unfeature.errors import NotApplicable
 from unfeature.images import data_uri, rows_at_once, to_pixels
 from unfeature.intervals import mean_interval
@@ -28,22 +28,9 @@ MOST_DRAWN = 50
 """Pictures that are looked through for each one that is wanted."""
 
 
-def frozen(generator: Generator) -> Generator:
-    """A copy whose weights have no gradient."""
-    twin = generator.copy()
-    twin.module.requires_grad_(False)
-    return twin
-
-
 def rows_of(generator: Generator, most: int) -> int:
     """How many pictures of it are made at a time."""
     return rows_at_once(generator.spec.image_shape, PIXELS, 1, most)
-
-
-@torch.no_grad()
-def made(generator: Generator, latents: Tensor) -> Tensor:
-    """(n, d) -> (n, c, h, w), a few at a time."""
-    return torch.cat([generator.synthesize(part) for part in torch.split(latents, rows_of(generator, BATCH))])
 
 
 @torch.no_grad()

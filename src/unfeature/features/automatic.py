@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.drawing import drawn, made
+from unfeature.drawing import drawn, frozen, made
 from unfeature.errors import BadOption
 from unfeature.features import fresh
 from unfeature.features.choosing import Choice, Point, pareto, thinned
@@ -122,7 +122,7 @@ class Automatic:
                 f"threshold is {self.options.threshold} and margin {self.options.margin}, but --finder auto chooses "
                 "both; expected neither. Leave them out, or name another finder."
             )
-        original = fresh.frozen(generator)
+        original = frozen(generator)
         marked = fresh.learn(original, feedback, self.options, self.helpers, self.seed)
         check_telling(marked, feedback.feature)
         network = self.helpers.extractor(self.options.extractor)

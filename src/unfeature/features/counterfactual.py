@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.drawing import parts
+from unfeature.drawing import frozen, parts
 from unfeature.errors import BadOption
 from unfeature.features import fresh
 from unfeature.features.choosing import sentences
@@ -154,7 +154,7 @@ class CounterfactualFeature:
         eraser.load_state_dict(weights)
         own = ("name", "generator", "centre", "spread", "threshold", "margin", "about")
         return cls(
-            original=fresh.frozen(generator),
+            original=frozen(generator),
             guide=load_guide(tensors, facts, helpers),
             eraser=eraser.requires_grad_(False).eval(),
             bank=tensors["bank"],
@@ -182,7 +182,7 @@ class Counterfactual:
                 f"threshold is {self.options.threshold}, which is along a direction; expected auto or a number of "
                 "standard deviations of the guide's score here."
             )
-        original = fresh.frozen(generator)
+        original = frozen(generator)
         marked = fresh.learn(original, feedback, self.options, self.helpers, self.seed)
         return self.fitted(original, marked, feedback.feature)[0]
 

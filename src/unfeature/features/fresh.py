@@ -42,13 +42,6 @@ At 0.03 what 100 marks a side let through was up to a tenth: on mnist_vae20 the 
 leaves 0.003."""
 
 
-def frozen(generator: Generator) -> Generator:
-    """A copy whose weights have no gradient: what a search goes through."""
-    twin = generator.copy()
-    twin.module.requires_grad_(False)
-    return twin
-
-
 @dataclass(frozen=True)
 class Marked:
     """A guide learnt from marks or named by the user, and what it says of the marked pictures."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unfeature.artifacts import AttackResult, Attacks, Feedback, content_id
 from unfeature.attacks import ATTACKS
+from unfeature.drawing import frozen
 from unfeature.errors import BadOption, NotApplicable, ShapeError
 from unfeature.features import fresh
 from unfeature.generators.loading import load_generator
@@ -115,7 +116,7 @@ def _guide(
     how = FindOptions(guide=options.guide, extractor=options.extractor)
     feedback, seed = run.read_as("feedback.json", Feedback), run.read_as("run.json", About).seed
     helpers = the_helpers(run, generator, options.extractor)
-    guide = fresh.learn(fresh.frozen(generator), feedback, how, helpers, seed).guide
+    guide = fresh.learn(frozen(generator), feedback, how, helpers, seed).guide
     return guide.log_odds, options.guide or "a probe of the marks"
 
 
