@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from unfeature import paper
 from unfeature.artifacts import StepRecord
-from unfeature.errors import BadOption, WrongGenerator
+from unfeature.errors import BadOption
 from unfeature.images import rows_at_once
 from unfeature.options import UnlearnOptions
-from unfeature.protocols import Checkpoint, Feature, Generator
+from unfeature.protocols import Feature, Generator
 from unfeature.seeds import stream
+from unfeature.unlearners.base import Unlearning
 from unfeature.unlearners.least_squares import MOST_COLUMNS, Editable, NormalEquations
-from unfeature.unlearners.stopping import SequentialWilson
 
 FITTED, FITTED_PIXELS = 4096, 2**23
 """Latents the least squares see; fewer for large pictures."""
@@ -60,18 +60,8 @@ class Edit:
                 module.get_parameter(name).copy_(value)
 
 
-class InstantEdit:
+class InstantEdit(Unlearning):
     """Unlearner without training; `stop` is not asked, since there is nothing to stop."""
-
-    def __init__(
-        self,
-        options: UnlearnOptions,
-        *,
-        seed: int = 0,
-        checkpoint: Checkpoint | None = None,
-        stop: SequentialWilson | None = None,
-    ) -> None:
-        self.options, self.seed, self.checkpoint, self.stop = options, seed, checkpoint, stop
 
     def unlearn(
         self, generator: Generator, feature: Feature, *, on_step: Callable[[StepRecord], None] = lambda record: None
@@ -80,8 +70,7 @@ class InstantEdit:
 
         With a `checkpoint` the weights are saved, and a new call takes them from there.
         """
-        if feature.generator != generator.spec.id:
-            raise WrongGenerator("feature", feature.generator, generator.spec.id)
+        self.check(generator, feature)
         student = generator.copy()
         saved = self.checkpoint.load() if self.checkpoint is not None else None
         if saved is not None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from unfeature.artifacts import StepRecord
-from unfeature.errors import BadOption, WrongGenerator
+from unfeature.errors import BadOption
 from unfeature.options import UnlearnOptions
-from unfeature.protocols import Checkpoint, Feature, Generator
+from unfeature.protocols import Feature, Generator
+from unfeature.unlearners.base import Unlearning
 from unfeature.unlearners.loop import Loop
-from unfeature.unlearners.stopping import SequentialWilson
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -20,21 +20,11 @@ RETRY = 5
 """Checks between two tests of the target ratio: a test costs thousands of judged images, a check's distance nothing."""
 
 
-class Training:
+class Training(Unlearning):
     """An Unlearner that trains a copy: Adam on fresh latents each step, until the stop rule or the last step."""
 
     loop: ClassVar[type[Loop]]
     """What is learnt."""
-
-    def __init__(
-        self,
-        options: UnlearnOptions,
-        *,
-        seed: int = 0,
-        checkpoint: Checkpoint | None = None,
-        stop: SequentialWilson | None = None,
-    ) -> None:
-        self.options, self.seed, self.checkpoint, self.stop = options, seed, checkpoint, stop
 
     def unlearn(
         self, generator: Generator, feature: Feature, *, on_step: Callable[[StepRecord], None] = lambda record: None
@@ -43,8 +33,7 @@ class Training:
 
         With a `checkpoint` the state is saved at every check, and a new call goes on from there to the same bytes.
         """
-        if feature.generator != generator.spec.id:
-            raise WrongGenerator("feature", feature.generator, generator.spec.id)
+        self.check(generator, feature)
         fabric = fabric_of(self.options)
         if self.options.batch % fabric.world_size:
             raise BadOption(
