@@ -42,6 +42,12 @@ At 0.03 what 100 marks a side let through was up to a tenth: on mnist_vae20 the 
 leaves 0.003."""
 
 
+TRIMMED = 5
+"""Times that a probe is fitted without the marks that the one before doubts, at most. With a fifth of 100 marks a side
+wrong once, twice and five times gave an AUC of 0.978, 0.981 and 0.982 on fresh pictures of eight features, and found
+0.57, 0.78 and 0.82 of the wrong marks."""
+
+
 @dataclass(frozen=True)
 class Marked:
     """A guide learnt from marks or named by the user, and what it says of the marked pictures."""
@@ -114,29 +120,49 @@ def fit_robust(
 ) -> tuple[Probe, NoiseRates | None, int, int]:
     """A probe of pictures (n + m, c, h, w), the last m of unsure marks; the noise rates; how many marks it left out.
 
-    Fitted twice where wrong marks are to be left out, or unsure ones lie near the cut: these alone help, and the first
-    probe tells (docs/explanation/wrong-marks.md). Last comes how many of those count. TooFewMarks, ShapeError.
+    Fitted again where wrong marks are to be left out, or unsure ones lie near the cut: these alone help, and the probe
+    before tells (docs/explanation/wrong-marks.md). Without its worst marks a probe finds more of the wrong ones: it is
+    fitted until they stay the same, TRIMMED times at most. Last comes how many unsure marks count. TooFewMarks,
+    ShapeError.
     """
     n = len(labels)
-    spaces = guiding(extractor)
-    probe = fit_probe(latents[:n], images[:n], labels, seed=seed, spaces=spaces, extractor=extractor)
-    rates = _rates(labels, probe.held_out)
-    out = np.zeros(n, dtype=np.bool_)
-    if rates is not None:
-        doubted = robust_weights(labels, probe.held_out, rates) == 0
-        if all(doubted[labels == side].mean() <= 0.5 for side in (True, False)):  # else too few are left of a side
-            out = doubted
-    near = np.zeros(len(latents), dtype=np.bool_)
-    if len(latents) > n:
-        scores = probe.score(None, images[n:])
-        without, shows = (float(probe.held_out[labels == side].mean()) for side in (False, True))
-        near[n:] = (scores > without) & (scores < shows)
-    if out.any() or near.any():
-        rows = torch.from_numpy(np.r_[np.arange(n), np.flatnonzero(near)])
-        probe = fit_probe(
+    out, near = np.zeros(n, dtype=np.bool_), np.zeros(len(latents), dtype=np.bool_)
+
+    def fitted() -> Probe:
+        rows = torch.from_numpy(np.flatnonzero(np.r_[np.ones(n, dtype=np.bool_), near[n:]]))
+        spaces = guiding(extractor)
+        return fit_probe(
             latents[rows], images[rows], labels, seed=seed, spaces=spaces, extractor=extractor, left_out=out
         )
+
+    probe = fitted()
+    rates = _rates(labels, probe.held_out)
+    for _ in range(TRIMMED):
+        before = out.copy(), near.copy()
+        out = _doubted(labels, probe.held_out, out)
+        near[n:] = _between(probe, images[n:], labels)
+        if all(np.array_equal(*side) for side in zip(before, (out, near), strict=True)):
+            break
+        probe = fitted()
     return probe, rates, int(out.sum()), int(near.sum())
+
+
+def _doubted(labels: Flags, held_out: Values, before: Flags) -> Flags:
+    """(n,) marks and held-out scores -> which are to be left out; those of `before` where a side would lose half."""
+    rates = _rates(labels, held_out)
+    if rates is None:
+        return before
+    doubted = robust_weights(labels, held_out, rates) == 0
+    return doubted if all(doubted[labels == side].mean() <= 0.5 for side in (True, False)) else before
+
+
+def _between(probe: Probe, images: Tensor, labels: Flags) -> Flags:
+    """Pictures (m, c, h, w) of unsure marks -> (m,): whether they score between both sides' means."""
+    if not len(images):
+        return np.zeros(0, dtype=np.bool_)
+    scores = probe.score(None, images)
+    without, shows = (float(probe.held_out[labels == side].mean()) for side in (False, True))
+    return np.asarray((scores > without) & (scores < shows))
 
 
 def _rates(labels: Flags, scores: Values) -> NoiseRates | None:

