@@ -398,7 +398,7 @@ def test_a_judge_does_not_guide(tiny_run: Path, command: Command) -> None:
 
 def test_the_preset_is_past_the_paper() -> None:
     options = workflow.read_options(base="counterfactual")
-    assert (options.find.finder, options.unlearn.guidance > 0) == ("counterfactual", True)
+    assert (options.find.finder, options.unlearn.shortfall > 0) == ("counterfactual", True)
 
 
 def test_what_is_kept_may_be_marks(tmp_path: Path, command: Command) -> None:

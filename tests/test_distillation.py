@@ -24,7 +24,7 @@ from unfeature.generators.module import weights_hash
 from unfeature.options import UnlearnOptions
 from unfeature.seeds import stream
 from unfeature.testing import TinyGenerator, TinyJudge
-from unfeature.unlearners.distillation import Distillation
+from unfeature.unlearners.distillation import Distillation, shortfall
 from unfeature.unlearners.stopping import SequentialWilson
 
 GENERATOR = TinyGenerator()
@@ -63,6 +63,30 @@ def test_loss_falls_and_every_step_is_told() -> None:
     for r in records:
         parts = OPTIONS.alpha * (r.unlearn + OPTIONS.perceptual * r.perceptual) + r.reconstruction
         assert r.loss == pytest.approx(parts, rel=1e-4)
+
+
+def test_shortfall_is_what_is_missing_of_the_edit_along_it() -> None:
+    """(13) by hand: none of the edit, half of it, all, more than all, the whole beside other changes."""
+    draw = torch.Generator().manual_seed(0)
+    before, edited, other = (torch.rand(4, 1, 6, 6, generator=draw) for _ in range(3))
+    edit = before - edited
+    length = edit.square().mean(dim=(1, 2, 3)).sqrt()
+    for share, missing in ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0), (1.5, 0.0)):
+        found = shortfall(before - share * edit, edited, before)
+        assert torch.allclose(found, missing * length, atol=1e-6)
+    along = (other * edit).sum(dim=(1, 2, 3), keepdim=True) / edit.square().sum(dim=(1, 2, 3), keepdim=True)
+    assert float(shortfall(edited + other - along * edit, edited, before).max()) < 1e-5
+    assert torch.equal(shortfall(before, before, before), torch.zeros(4))
+
+
+def test_held_to_the_whole_edit_less_of_it_is_missing() -> None:
+    copies = [unlearn(OPTIONS.model_copy(update={"alpha": 0.05, "shortfall": weight})) for weight in (0.0, 1.0)]
+    with torch.no_grad():
+        latents = GENERATOR.sample_latents(stream("fresh", 1, 0, 2000))
+        latents = latents[FEATURE.contains(latents)]
+        before, edited = (GENERATOR.synthesize(z) for z in (latents, FEATURE.erase(latents)))
+        without, held = (float(shortfall(copy.synthesize(latents), edited, before).mean()) for copy in copies)
+    assert held < 0.5 * without
 
 
 def test_stops_when_close_enough_to_the_teacher() -> None:

@@ -18,7 +18,7 @@ from unfeature.testing import TinyJudge
 from unfeature.unlearners.distillation import Distillation
 from unfeature.unlearners.searched import CLIMB, Pool
 
-OPTIONS = UnlearnOptions(steps=60, check_every=20, batch=32, tolerance=1e-6, guidance=0.1, against_search=16)
+OPTIONS = UnlearnOptions(steps=60, check_every=20, batch=32, tolerance=1e-6, shortfall=1.0, against_search=16)
 
 
 @dataclass(frozen=True)

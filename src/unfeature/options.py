@@ -141,8 +141,11 @@ class UnlearnOptions(Options):
         1.0, ge=0, le=1000, description="Weight of the MS-SSIM loss within them; 0 leaves it out."
     )
     l1: Literal["mean", "sum"] = Field("mean", description="Absolute differences averaged or summed over pixels.")
-    guidance: float = Field(
-        0.003, ge=0, le=1000, description="Weight of what a feature's guide still sees in the copy; without one, none."
+    shortfall: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="Weight of what a copy lacks of each of the teacher's edits, along it.",
     )
     penalty: float = Field(
         1.0, ge=0, le=1_000_000, description="Weight of what baselines say of the weights: amnesia's and repulsion's."

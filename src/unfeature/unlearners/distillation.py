@@ -1,6 +1,12 @@
 """The paper's unlearning: a copy g learns to make at every z what the original f makes at the erased z^.
 
-The losses, equations (6) to (9), are `unfeature.paper.losses`.
+The losses, equations (6) to (9), are `unfeature.paper.losses`. Where `shortfall` is asked for, the copy is also held to
+the whole of each edit: with e = f(z) - f(z^), the pictures having N values,
+
+    L_short = sim(z) max(0, <g(z) - f(z^), e>) / (|e| sqrt(N))                                                   (13)
+
+which is what is missing of the edit, along it, as a root mean square: a copy that edits too little pays for it, however
+its differences are spread. Nobody's opinion is in it that could be pleased by something else.
 """
 
 from __future__ import annotations
@@ -97,14 +103,24 @@ class Distilling(Loop):
         self.student.module.load_state_dict(self.agreed(self.student.module.state_dict()))
 
     def losses(self, batch: Batch) -> paper.Losses:
-        """Equations (6) to (9), and what the feature's guide still sees."""
+        """Equations (6) to (9), and (13)."""
         options, flags = self.options, batch.flags
         made, target = self.pictures(batch)
         told = paper.losses(made, target, flags, alpha=options.alpha, perceptual=options.perceptual, l1=options.l1)
-        if not options.guidance or not isinstance(self.feature, GuidedFeature):
+        if not options.shortfall or not bool(flags.any()):
             return told
-        seen = self.feature.remaining(made[flags]).sum() / len(flags)
-        return replace(told, total=told.total + options.guidance * seen)
+        with torch.no_grad(), self.fabric.autocast():
+            before = self.teacher.synthesize(batch.latents[flags])
+        missing = shortfall(made[flags], target[flags], before.float()).sum() / len(flags)
+        return replace(told, total=told.total + options.shortfall * missing)
+
+
+def shortfall(g: Tensor, f: Tensor, before: Tensor) -> Tensor:
+    """(13): pictures (n, c, h, w) of the copy, the teacher and the original -> (n,), in [0, 1]; 0 for whole edits."""
+    edit = (before - f).flatten(1)
+    along = ((g - f).flatten(1) * edit).sum(dim=1) / torch.linalg.vector_norm(edit, dim=1).clamp_min(1e-3)
+    missing: Tensor = along.clamp_min(0) / math.sqrt(edit.shape[1])
+    return missing
 
 
 class Distillation(Training):
