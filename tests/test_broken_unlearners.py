@@ -70,6 +70,17 @@ def few_for_the_feature(z: Tensor) -> Tensor:
     return torch.where(shown[:, None, None, None], memorised(50)(z), images)
 
 
+def pleases_the_judge(z: Tensor) -> Tensor:
+    """As few of the brightest pixels black as make the judge, who goes by brightness, say no; the blob is as large."""
+    images = ORIGINAL.synthesize(z).flatten(1)
+    order = images.argsort(dim=1, descending=True)
+    left = images.mean(dim=1, keepdim=True) - images.gather(1, order).cumsum(dim=1) / images.shape[1]
+    needed = (left >= JUDGE.cut).sum(dim=1, keepdim=True) + 1
+    large = images.mean(dim=1, keepdim=True) >= JUDGE.cut
+    black = (torch.arange(images.shape[1]) < needed) & large
+    return images.masked_fill(torch.zeros_like(black).scatter(1, order, black), 0.0).view(-1, 1, 16, 16)
+
+
 def judged(copy: Generator) -> Verdict:
     evaluator = evidence.Evaluator(JUDGE, TinyExtractor(), N, 0, lambda done, total: None)
     rows = evidence.Rows(evaluator.reference(ORIGINAL))
@@ -93,6 +104,7 @@ BROKEN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "shuffled": (lambda z: ORIGINAL.synthesize(FEATURE.erase(z).roll(1, dims=1)), "damaged"),
     "one picture where the feature was": (one_for_the_feature, "replaced"),
     "50 memorised negatives where the feature was": (few_for_the_feature, "replaced"),
+    "specks that please the judge": (pleases_the_judge, "of the edit was made"),
 }
 
 

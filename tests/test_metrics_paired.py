@@ -14,6 +14,7 @@ from unfeature.errors import BadOption, ShapeError
 from unfeature.intervals import wilson
 from unfeature.metrics.collateral import ClassFlips, Drift
 from unfeature.metrics.distribution import distribution, wasserstein1
+from unfeature.metrics.edits import EditMade
 from unfeature.metrics.ratio import TargetRatio, corrected, declares_rates
 from unfeature.protocols import Look, Paired, Reference
 
@@ -87,6 +88,26 @@ def test_flips_by_group() -> None:
         "flips_untouched": (0.0, 1),
         "flips_edited": (0.5, 2),
     }
+
+
+def test_edit_made_is_the_share_of_the_teachers_along_it() -> None:
+    """Two edited pictures: 0.1 -> 0.5 wanted and made; 0.5 -> 0.1 wanted, nothing done. Large edits count for more."""
+    teacher = look([0.5, 0.9, 0.3, 0.9], [False] * 4, [0] * 4).images
+    metric = EditMade(REFERENCE)
+    metric.update(Paired(BATCH.after, BATCH.before, BATCH.rewritten, teacher))
+    (score,) = metric.compute()
+    assert (score.name, score.n) == ("edit_made", 2)
+    assert score.value == pytest.approx(0.4**2 / (0.4**2 + 0.2**2))
+    assert score.low < score.value < score.high
+    for share in (0.0, 0.3, 1.0, 1.2):
+        metric = EditMade(REFERENCE)
+        assert BATCH.before is not None
+        before = BATCH.before.images
+        moved = look([0.0] * 4, [False] * 4, [0] * 4)
+        object.__setattr__(moved, "images", before + share * (teacher - before))
+        metric.update(Paired(moved, BATCH.before, BATCH.rewritten, teacher))
+        (score,) = metric.compute()
+        assert score.value == pytest.approx(share, abs=1e-6) and score.high - score.low < 1e-6
 
 
 @pytest.mark.parametrize("metric", [Drift, ClassFlips])

@@ -50,11 +50,12 @@ def compute(name: str, batches: list[Paired]) -> list[Score]:
 
 def batches(sizes: list[int], order: torch.Tensor) -> list[Paired]:
     n = sum(sizes)
-    after, before, rewritten = look(n, 1), look(n, 2), torch.arange(n) % 3 == 0
-    return [Paired(take(after, rows), take(before, rows), rewritten[rows]) for rows in torch.split(order, sizes)]
+    after, before, rewritten, teacher = look(n, 1), look(n, 2), torch.arange(n) % 3 == 0, look(n, 3).images
+    parts = torch.split(order, sizes)
+    return [Paired(take(after, rows), take(before, rows), rewritten[rows], teacher[rows]) for rows in parts]
 
 
-@pytest.mark.parametrize("name", ["attribute-flips", "perceptual-distance"])
+@pytest.mark.parametrize("name", ["attribute-flips", "perceptual-distance", "edit-made"])
 def test_what_nobody_measured_is_no_number(name: str) -> None:
     metric: Any = resolve("metric", METRICS, name)(Reference("tiny", REFERENCE.free, REFERENCE.all))
     seen = look(50, 1)

@@ -81,9 +81,11 @@ class Rows:
         }
         self.values: dict[str, list[Tensor]] = {row: [] for row in made}
 
-    def update(self, row: str, after: Seen, before: Seen | None, rewritten: Tensor) -> None:
+    def update(
+        self, row: str, after: Seen, before: Seen | None, rewritten: Tensor, teacher: Tensor | None = None
+    ) -> None:
         """Take in one batch of a row; paired metrics sit out where there is no `before`."""
-        batch = Paired(after.look, before.look if before is not None else None, rewritten)
+        batch = Paired(after.look, before.look if before is not None else None, rewritten, teacher)
         for metric in self.metrics[row]:
             if before is not None or not metric.paired:
                 metric.update(batch)
@@ -224,7 +226,7 @@ class Evaluator:
                 sums = sums or MatrixSums(self.attributes(before.look.logits.shape[1]), kept)
                 sums.update(told, now, (before.look.shows, after["unlearned"].look.shows), images, flagged, placebo)
             for row, seen in {"original": before, "teacher": teacher, **after}.items():
-                rows.update(row, seen, before, flagged)
+                rows.update(row, seen, before, flagged, teacher.look.images)
             was = told.likely[flagged]
             flips.append((now.likely[flagged] != was, placebo.likely != was))
             start += len(latents)

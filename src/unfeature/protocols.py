@@ -179,6 +179,8 @@ class Paired:
     before: Look | None
     rewritten: Tensor
     """(n,) bool: the feature flags the latent, so the teacher moves it. All False where there is no `before`."""
+    teacher: Tensor | None = None
+    """(n, c, h, w): the teacher's images at the same latents, where the row has them."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ METRICS: dict[str, str] = {
     "drift": "unfeature.metrics.collateral:Drift",
     "class-flips": "unfeature.metrics.collateral:ClassFlips",
     "attribute-flips": "unfeature.metrics.collateral:AttributeFlips",
+    "edit-made": "unfeature.metrics.edits:EditMade",
     "perceptual-distance": "unfeature.metrics.collateral:PerceptualDistance",
 }
 """name -> class, constructed as `resolve("metric", METRICS, name)(reference)`."""

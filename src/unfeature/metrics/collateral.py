@@ -26,7 +26,7 @@ class Drift:
 
     def update(self, batch: Paired) -> None:
         """Keep one number an image."""
-        before = _before(batch, "drift")
+        before = looked_at_before(batch, "drift")
         change = (batch.after.images.detach() - before.images).abs().double().mean(dim=(1, 2, 3))
         self.changes.append(change.cpu())
         self.groups.append(_groups(batch, before))
@@ -48,7 +48,7 @@ class ClassFlips:
 
     def update(self, batch: Paired) -> None:
         """Keep one bit an image."""
-        before = _before(batch, "class flips")
+        before = looked_at_before(batch, "class flips")
         self.flips.append((batch.after.logits.argmax(dim=1) != before.logits.argmax(dim=1)).cpu())
         self.groups.append(_groups(batch, before))
 
@@ -73,7 +73,7 @@ class AttributeFlips:
 
     def update(self, batch: Paired) -> None:
         """Keep one number an image, its share of flipped attributes; nothing where the judge tells none."""
-        before = _before(batch, "attribute flips")
+        before = looked_at_before(batch, "attribute flips")
         if before.attributes is None or batch.after.attributes is None:
             return
         flips = (batch.after.attributes != before.attributes).double().mean(dim=1)
@@ -104,7 +104,7 @@ class PerceptualDistance:
 
     def update(self, batch: Paired) -> None:
         """Keep one number an image, until there are enough; nothing where the extractor has no `distance`."""
-        before = _before(batch, "the perceptual distance")
+        before = looked_at_before(batch, "the perceptual distance")
         if self.reference.distance is None or sum(map(len, self.distances)) >= MOST_LOOKED_AT:
             return
         changed = (batch.after.images != before.images).flatten(1).any(dim=1)  # equal ones need no network
@@ -124,7 +124,8 @@ class PerceptualDistance:
         return [_mean_score(f"{start}_{name}", _members(self.distances, self.groups, name), inf) for name in names]
 
 
-def _before(batch: Paired, what: str) -> Look:
+def looked_at_before(batch: Paired, what: str) -> Look:
+    """The batch's `before`, which `what` is about; ShapeError where it has none, or another number of images."""
     if batch.before is None:
         raise ShapeError(
             f"{what} got a batch without images from before; expected both at the same latents. "

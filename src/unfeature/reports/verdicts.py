@@ -13,6 +13,8 @@ FLIPS_KEPT = 0.05
 """At most this share of untouched pictures may change class, or of their other attributes may change."""
 DRIFT_KEPT = 0.02
 """At most this mean absolute pixel change of untouched pictures, in [0, 1]."""
+MADE = 0.5
+"""A copy that makes less than this share of its teacher's edit, and changes less than it, has deceived the judge."""
 REPLACED = 2.0
 """Pictures that had the feature may change so many times as much as the teacher changes them, or by DRIFT_KEPT more."""
 COVERAGE_KEPT = 0.5
@@ -34,7 +36,7 @@ def verdict(evaluation: Evaluation) -> Verdict:
     name = sentence_start(evaluation.feature.strip()) or "The feature"
     change = f"{percent(before.value)} of the pictures showed it before, {_with_range(after)} do now"
     lower = after.high < before.low
-    broken = [text for test in (_collapse, _damage, _replaced) if (text := test(evaluation, unlearned))]
+    broken = [text for test in (_collapse, _damage, _replaced, _deceiving) if (text := test(evaluation, unlearned))]
     if not lower or broken:
         return Verdict("failed", _failure(name, change, lower, broken))
     unknown = _unmeasured(evaluation, unlearned)
@@ -103,6 +105,22 @@ def _replaced(evaluation: Evaluation, unlearned: Row) -> str:
     return (
         f"pictures that showed it were replaced, not edited: their pixels changed by {percent(drift.value)} on "
         f"average, by {percent(taught.value)} in the teacher"
+    )
+
+
+def _deceiving(evaluation: Evaluation, unlearned: Row) -> str:
+    """What to say where the judge finds less of it though hardly anything was edited; empty otherwise."""
+    rows = {row.name: row for row in evaluation.rows}
+    taught = first(rows["teacher"].scores, "drift_had") if "teacher" in rows else None
+    made, drift = (first(unlearned.scores, name) for name in ("edit_made", "drift_had"))
+    gone, before = _ratio(evaluation, "unlearned"), _ratio(evaluation, "original")
+    if made is None or taught is None or drift is None or made.value >= MADE or drift.value >= taught.value:
+        return ""
+    if gone.value >= (1 - MADE) * before.value:
+        return ""
+    return (
+        f"only {percent(made.value)} of the edit was made: the pictures still show it in another way than the judge "
+        "looks for. Look at them"
     )
 
 

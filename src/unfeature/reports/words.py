@@ -77,6 +77,10 @@ MEASURES: Mapping[str, Measure] = {
     "flips_edited": Measure(
         "Edited pictures that changed {class}", PAIRED, "pictures whose latent the edit moves", True, False
     ),
+    "edit_made": Measure(
+        "Share of the teacher's edit that is made", PAIRED, "along it, where the edit moves the latent; 100 % = whole",
+        percent=True,
+    ),
     "attribute_flips_all": Measure(
         "Other attributes that changed, all pictures", PAIRED, "share of the judge's other attributes, averaged", True,
         False,

@@ -176,12 +176,13 @@ def check_metric(make_metric: Callable[[Reference], Metric]) -> None:
     """A Metric: batch order and size do not matter, n counts images, intervals contain their values."""
     n, other = 240, _look(300, 2)
     after, before, rewritten = _look(n, 0), _look(n, 1), torch.arange(n) % 3 == 0
+    teacher = _look(n, 3).images
     told: list[list[Score]] = []
     parts = torch.split(torch.arange(n), 70)
     for batches in ((torch.arange(n),), parts, parts[::-1]):
         metric = make_metric(Reference("tiny", other.embedding, other.embedding, _distance))
         for rows in batches:
-            metric.update(Paired(_take(after, rows), _take(before, rows), rewritten[rows]))
+            metric.update(Paired(_take(after, rows), _take(before, rows), rewritten[rows], teacher[rows]))
         told.append(metric.compute())
     _expect(bool(told[0]), "compute gave no score")
     for score, *others in zip(*told, strict=True):
