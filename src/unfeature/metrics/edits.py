@@ -14,7 +14,7 @@ from unfeature.protocols import Paired, Reference
 class EditMade:
     """Share of the teacher's edit that the row makes, along it: 0 for none of it, 1 for all, over 1 for more.
 
-    sum <f - x, f - t> / sum |f - t|^2 over edited latents, for pictures f of the original, t of the teacher, x of the row:
+    sum <f - x, f - t> / sum |f - t|^2 over edited latents, f being the original, t the teacher and x what is measured:
     large edits count for more, as they do to the eye. The interval is that of a ratio of two means (Cochran 1977).
     """
 
