@@ -58,6 +58,6 @@ def test_a_batch_in_parts_and_in_rows_is_the_batch(asked: list[int]) -> None:
     assert torch.equal(batch.rows(torch.tensor([2, 0])).latents[:, 0], torch.tensor([2.0, 0.0]))
 
 
-@pytest.mark.parametrize(("steps", "latents"), [(100, 20_000), (1000, 51_200), (2000, 100_000), (10**6, 100_000)])
+@pytest.mark.parametrize(("steps", "latents"), [(100, 20_000), (1000, 51_200), (2000, 102_400), (10**6, 200_000)])
 def test_long_trainings_learn_from_more_latents(steps: int, latents: int) -> None:
     assert bank.latents_of(256, steps) == latents

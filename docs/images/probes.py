@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from unfeature import load_generator
 from unfeature.drawing import drawn
 from unfeature.features.probes import fit_probe
+from unfeature.features.views import Space
 from unfeature.judging import load_extractor, load_judge
 from unfeature.seeds import stream
 
@@ -24,7 +25,9 @@ GENERATORS, FEATURES = ("mnist-vae", "mnist-gan"), ("thickness", "slant")
 SEEDS = range(50, 54)
 MARKS = (20, 50, 100)
 FRESH = 5000
-WAYS = {"pixels": "#b5442c", "texture": "#8a8f3c", "the better one": "#777777", "stacked": "#2b6f8f"}
+SPACES: tuple[Space, ...] = ("pixels", "texture", "pairs", "spread")
+WAYS = dict(zip((*SPACES, "best one"), ("#b5442c", "#8a8f3c", "#c99a2e", "#7a5195", "#777777"), strict=True))
+WAYS["stacked"] = "#2b6f8f"
 
 
 def measured(name: str, feature: str) -> np.ndarray:
@@ -43,11 +46,11 @@ def measured(name: str, feature: str) -> np.ndarray:
             marks = latents[rows], images[rows], labels
             probes = [
                 fit_probe(*marks, seed=seed, spaces=spaces, extractor=network)
-                for spaces in (("pixels",), ("texture",), ("pixels", "texture"))
+                for spaces in (*((space,) for space in SPACES), SPACES)
             ]
             auc = [roc_auc_score(truth, probe.score(*fresh)) for probe in probes]
-            better = auc[0] if probes[0].auc >= probes[1].auc else auc[1]
-            found[:, i, j] = auc[0], auc[1], better, auc[2]
+            best = auc[int(np.argmax([probe.auc for probe in probes[:-1]]))]
+            found[:, i, j] = *auc[:-1], best, auc[-1]
     return found
 
 
@@ -64,9 +67,7 @@ def main() -> None:
             sys.stdout.write(f"| {name}, {feature} | {per_side} | {cells} |\n")
             sys.stdout.flush()
         for (way, colour), auc in zip(WAYS.items(), found, strict=True):
-            axis.plot(
-                MARKS, auc.mean(axis=1), color=colour, label=way, linestyle=":" if way == "the better one" else "-"
-            )
+            axis.plot(MARKS, auc.mean(axis=1), color=colour, label=way, linestyle=":" if way == "best one" else "-")
             axis.scatter(np.repeat(MARKS, len(SEEDS)), auc.ravel(), s=8, color=colour)
         axis.set(xscale="log", xlabel="marks a side", title=f"{name}, {feature}", ylim=(0.8, 1))
         axis.set_xticks(MARKS, [str(count) for count in MARKS])

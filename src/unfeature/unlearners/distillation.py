@@ -87,7 +87,7 @@ class Distilling(Loop):
             return batch
         with torch.no_grad(), self.fabric.autocast():
             pictures = [self.teacher.synthesize(x) for x in torch.split(batch.erased, self.rows)]
-        return replace(batch, pictures=torch.cat(pictures))
+        return replace(batch, pictures=torch.cat(pictures).half())
 
     def looked(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """The erased latents."""
