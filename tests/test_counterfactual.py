@@ -222,7 +222,7 @@ def replace_(options: FindOptions, **more: Any) -> FindOptions:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(20, 300), st.integers(0, 10**6))
 def test_few_pictures_with_the_feature_score_below_the_threshold(count: int, seed: int) -> None:
-    """Conformal: on average over sets of marks, at most MISSED + 1 / (n + 1) of fresh ones are below."""
+    """On average over sets of marks: conformal MISSED + 1 / (n + 1) of fresh ones at most, a normal's less."""
     rng = np.random.default_rng(seed)
     missed = []
     for _ in range(40):
@@ -230,7 +230,8 @@ def test_few_pictures_with_the_feature_score_below_the_threshold(count: int, see
         labels = np.ones(count, dtype=bool)
         marked = fresh.Marked(JudgeGuide(SoftSize(), ""), labels, scores)
         missed.append(float((rng.normal(3, 1, 4000) < marked.threshold()).mean()))
-    assert np.mean(missed) <= fresh.MISSED + 1.5 / (count + 1) + 0.01
+    most = 1.5 / (count + 1) if fresh.MISSED * (count + 1) >= 1 else 0.4 / count
+    assert np.mean(missed) <= fresh.MISSED + most + 0.01
 
 
 # The search
