@@ -42,7 +42,8 @@ def _range(field: typing.Any) -> str:
     told = [", ".join(f"`{word}`" for word in words)] if words else []
     if float in kinds and words:
         told.append("or a number")
-    return " ".join(told) or ", ".join(limits) or {str: "text", tuple: "numbers"}.get(kinds[0], "numbers")
+    words_for = {str: "text", tuple: "numbers", AttackOptions: "table"}
+    return " ".join(told) or ", ".join(limits) or words_for.get(kinds[0], "numbers")
 
 
 def _options(verb: str, model: type[Options]) -> list[str]:

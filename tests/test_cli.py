@@ -122,14 +122,15 @@ def test_run_does_everything_and_names_the_report(tiny_run: Path, tmp_path: Path
     file.write_text(
         "feature = 'slanted strokes'\nmarks = 'slant'\n[sample]\ncount = 400\n[mark]\nper_side = 30\n"
         "[find]\nmargin = 0.25\n[preview]\ncount = 300\n[unlearn]\nsteps = 40\ncheck_every = 10\n"
-        "[evaluate]\ncount = 300\n"
+        "[evaluate]\ncount = 300\n[attack]\nattack = ['quantisation']\n"
     )
     said = command("run", file, tiny_run)
     assert said.code == 0
     assert "teacher, before any training:" in said.out
     assert "Slanted strokes:" in said.out  # the verdict
-    for name in ("report.html", "report.md", "report.json", "unlearned.safetensors"):
+    for name in ("report.html", "report.md", "report.json", "attacks.json", "unlearned.safetensors"):
         assert str(tiny_run / name) in said.out
+    assert "rounded to 8 bits" in (tiny_run / "report.md").read_text()
 
 
 def test_preview_compares_and_says_how_to_choose(tiny_run: Path, command: Command) -> None:

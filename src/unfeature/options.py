@@ -243,6 +243,9 @@ class RunOptions(Options):
     preview: PreviewOptions = PreviewOptions()
     unlearn: UnlearnOptions = UnlearnOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
+    attack: AttackOptions | None = Field(
+        None, description="A table of its own, which may be empty: then the result is attacked too."
+    )
 
 
 class BenchOptions(Options):

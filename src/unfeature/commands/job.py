@@ -244,7 +244,8 @@ def _all(run: Path, options: RunOptions, again: str) -> None:
     for note in notes:
         console.say(f"{options.generator}: {note}")
     console.verdict(json.loads((run / "report.json").read_text(encoding="utf-8"))["verdict"]["sentence"])
-    console.wrote(run, *(path.name for path in paths), "unlearned.safetensors")
+    attacked = () if options.attack is None else ("attacks.json",)
+    console.wrote(run, *(path.name for path in paths), *attacked, "unlearned.safetensors")
     console.then("Open the report:", f"{paths[0]}")
 
 

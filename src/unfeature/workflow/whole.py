@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unfeature.artifacts import Preview, StepRecord
 from unfeature.options import RunOptions
+from unfeature.workflow.attacking import attack
 from unfeature.workflow.finding import find
 from unfeature.workflow.marking import mark, sample
 from unfeature.workflow.proving import evaluate, report
@@ -36,5 +37,8 @@ def run(
     unlearn(folder, options.unlearn, on_preview, on_step)
     on_verb("evaluate")
     evaluate(folder, options.evaluate, on_batch)
+    if options.attack is not None:
+        on_verb("attack")
+        attack(folder, options.attack, on_batch)
     on_verb("report")
     return report(folder)
