@@ -31,6 +31,7 @@ from unfeature.images import data_uri, pixels_of
 from unfeature.options import AttackOptions
 from unfeature.protocols import Generator
 from unfeature.reports.attacks import attack_section
+from unfeature.reports.withstood import brought_back
 from unfeature.seeds import normal_rows, stream
 from unfeature.tables import resolve
 from unfeature.testing import TinyGenerator, TinyJudge, tiny_copy, tiny_scene
@@ -274,6 +275,36 @@ def relearnt(called: str, steps: dict[str, int | None]) -> AttackResult:
     curve = Curve("from 8", "steps", (Point(0.0, shares[0]), Point(5.0, shares[0])))
     facts = {"steps_to_half": steps, "steps": 200}
     return AttackResult("relearning", called, f"tiny@{called}", shares, (curve,), facts, "data:,")
+
+
+def _shares(name: str, **targets: float) -> list[AttackResult]:
+    curve = Curve("any", "steps", ())
+    return [
+        AttackResult(name, called, called, (Score.share("any", round(100 * share), 100),), (curve,), {}, "data:,")
+        for called, share in targets.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("results", "words"),
+    [
+        (_shares("latent-search", original=0.97, unlearned=0.67), "finds it from 67.0 % of its starts."),
+        (_shares("latent-search", original=0.97, unlearned=0.05), ""),
+        (_shares("latent-search", original=0.97, unlearned=0.2, control=0.16), ""),
+        (_shares("encoder-path", original=0.9, unlearned=0.9, control=0.1), "90.0 % of reconstructions"),
+        (_shares("interpolation", original=0.1, unlearned=0.1), ""),
+        ([relearnt("unlearned", {"1": 1, "8": 20}), relearnt("control", {"1": 50, "8": 50})], "20 steps on 8 pictures"),
+        ([relearnt("unlearned", {"1": 1, "8": 25}), relearnt("control", {"1": 50, "8": 50})], ""),
+        ([relearnt("unlearned", {"8": 25}), relearnt("control", {"8": None})], "needs more than 200."),
+        ([relearnt("unlearned", {"8": None}), relearnt("control", {"8": 50})], ""),
+        ([relearnt("unlearned", {"1": 1}), relearnt("control", {"1": 50})], ""),
+        ([relearnt("unlearned", {"8": 1})], ""),
+    ],
+)
+def test_the_verdict_says_what_attacks_bring_back(results: list[AttackResult], words: str) -> None:
+    told = brought_back(Attacks({"guide": "any"}, tuple(results), {}))
+    assert (words in told and told.startswith("Somebody who has the weights")) if words else told == ""
+    assert brought_back(None) == ""
 
 
 def test_relearning_is_compared_with_the_control() -> None:

@@ -84,7 +84,7 @@ def content(
     attacks: Attacks | None = None,
 ) -> Content:
     """All words and figures of a report, in reading order."""
-    outcome, attacked = verdict(evaluation), attack_section(attacks)
+    outcome, attacked = verdict(evaluation, attacks), attack_section(attacks)
     return Content(
         title=f"Removing {evaluation.feature} from {evaluation.generator.name}",
         status=STATUS[outcome.status],

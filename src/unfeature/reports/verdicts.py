@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from unfeature.artifacts import Evaluation, Row, Score
+from unfeature.artifacts import Attacks, Evaluation, Row, Score
 from unfeature.errors import MissingStep
+from unfeature.reports.withstood import brought_back
 from unfeature.reports.words import changed, first, judged_flips, percent, percent_range, sentence_start
 
 FLIPS_KEPT = 0.05
@@ -29,8 +30,14 @@ class Verdict:
     sentence: str
 
 
-def verdict(evaluation: Evaluation) -> Verdict:
-    """Removed, reduced or failed; MissingStep where original or result have no target ratio."""
+def verdict(evaluation: Evaluation, attacks: Attacks | None = None) -> Verdict:
+    """Removed, reduced or failed, and what attacks brought back; MissingStep where rows have no target ratio."""
+    outcome, more = _measured(evaluation), brought_back(attacks)
+    return Verdict(outcome.status, f"{outcome.sentence} {more}") if more else outcome
+
+
+def _measured(evaluation: Evaluation) -> Verdict:
+    """Of fresh samples."""
     before, after = _ratio(evaluation, "original"), _ratio(evaluation, "unlearned")
     unlearned = evaluation.row("unlearned")
     name = sentence_start(evaluation.feature.strip()) or "The feature"

@@ -185,7 +185,7 @@ def report(folder: str | Path) -> list[Path]:
         attacks = _attacks(run, student.spec.id, facts)
         given = (result, teacher, log, pictures, facts, attacks)
         plain: dict[str, Any] = {
-            "verdict": vars(verdict(result)),
+            "verdict": vars(verdict(result, attacks)),
             "evaluation": result.to_json(),
             "preview": teacher.to_json(),
         }

@@ -1,0 +1,62 @@
+"""What attacks take away from a verdict: how somebody who has the weights brings the feature back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from unfeature.artifacts import AttackResult, Attacks
+from unfeature.reports.words import percent
+
+FOUND = 0.05
+"""At most this share may an attack bring back, or this much more than of a control that never had the feature."""
+
+KEPT_STEPS = 0.5
+"""Relearning takes at least this part of the steps that the control takes."""
+
+FEWEST = 8
+"""Pictures that relearning is judged from: one tells little, and from many anything is learnt."""
+
+WORDS = {
+    "latent-search": "a search for latents finds it from {} of its starts",
+    "inner-search": "a search in the inner maps finds it from {} of its starts",
+    "inversion": "{} of the pictures that showed it can be recovered",
+    "fine-tuning": "training on pictures without it brings it to {}",
+    "pruning": "pruning brings it to {}",
+    "quantisation": "rounding to 8 bits brings it to {}",
+    "encoder-path": "{} of reconstructions through the encoder show it",
+}
+"""Attack -> what its first figure says. Weights between original and copy are no attack without the original."""
+
+
+def brought_back(attacks: Attacks | None) -> str:
+    """A sentence with every attack that the copy did not withstand, or nothing."""
+    if attacks is None:
+        return ""
+    found = {(result.name, result.target): result for result in attacks.results}
+    ways = [way for name in WORDS for way in _way(name, found)] + list(_relearnt(found))
+    return f"Somebody who has the weights can bring it back: {'; '.join(ways)}." if ways else ""
+
+
+def _way(name: str, found: dict[tuple[str, str], AttackResult]) -> Iterator[str]:
+    copy, control = found.get((name, "unlearned")), found.get((name, "control"))
+    if copy is None:
+        return
+    share, usual = copy.figures[0].value, control.figures[0].value if control is not None else 0.0
+    if share > usual + FOUND:
+        yield WORDS[name].format(percent(share))
+
+
+def _relearnt(found: dict[tuple[str, str], AttackResult]) -> Iterator[str]:
+    """Where a control says how fast the feature is learnt by who never had it."""
+    told = [found.get(("relearning", target)) for target in ("unlearned", "control")]
+    if told[0] is None or told[1] is None:
+        return
+    copy, control = (result.facts["steps_to_half"] for result in told if result is not None)
+    numbers = sorted((int(number) for number in copy if int(number) >= FEWEST), key=int)
+    number = str(numbers[0]) if numbers else ""
+    needed, usual = copy.get(number), control.get(number)
+    if needed is None:
+        return
+    if usual is None or needed < KEPT_STEPS * usual:
+        longer = f"{usual} steps" if usual is not None else f"more than {told[1].facts['steps']}"
+        yield f"{needed} steps on {number} pictures bring half of it back, a control that never had it needs {longer}"
