@@ -372,7 +372,7 @@ def test_a_run_with_the_counterfactual_feature(tmp_path: Path, command: Command)
     workflow.mark(tmp_path, "thick", "thickness", MarkOptions(per_side=30))
     said = command("find", str(tmp_path), "--finder", "counterfactual", "--samples", "1000", "--search-steps", "40")
     assert said.code == 0, said.err
-    told_by = r"guided by a probe of [a-z ]+ through mnist-digits: held-out AUC"
+    told_by = r"guided by a probe of [a-z, ]+ through mnist-digits: held-out AUC"
     assert re.search(told_by, said.out)
     assert "kept as it is: digit." in said.out
     told = workflow.preview(tmp_path, PreviewOptions(count=500))

@@ -88,8 +88,7 @@ class ProbeGuide:
         probe = self.probe
         through = f" through {self.network}" if probe.extractor is not None else ""
         sides = [f"{side.name.removeprefix('probe_')} {side.value:.2f}" for side in (probe.precision, probe.recall)]
-        spaces = " and ".join(probe.spaces)
-        return f"guided by a probe of {spaces}{through}: held-out AUC {probe.auc:.3f}, {', '.join(sides)}."
+        return f"guided by a probe of {probe.told}{through}: held-out AUC {probe.auc:.3f}, {', '.join(sides)}."
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Its parts, and what it says of itself."""

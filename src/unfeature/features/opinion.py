@@ -88,7 +88,7 @@ class Opinion:
 
     def told(self) -> str:
         """Who it is, in a sentence."""
-        return f"second opinion: a probe of {' and '.join(self.second.spaces)}, held-out AUC {self.second.auc:.3f}."
+        return f"second opinion: a probe of {self.second.told}, held-out AUC {self.second.auc:.3f}."
 
 
 def prevalence(evidence: Values) -> float:

@@ -66,6 +66,12 @@ class Probe:
         """Of its parts."""
         return tuple(part.space for part in self.parts)
 
+    @property
+    def told(self) -> str:
+        """Its spaces, in words."""
+        *most, last = self.spaces
+        return f"{', '.join(most)} and {last}" if most else last
+
     def score(self, latents: Tensor | None, images: Tensor | None = None) -> Values:
         """(n, d), (n, c, h, w) in [0, 1] -> (n,) in [0, 1]; latents are needed in their space alone, as are images.
 
