@@ -214,7 +214,9 @@ class AttackOptions(Options):
     )
     benign: int = Field(64, ge=1, le=100_000, description="Pictures without the feature it is fine-tuned on.")
     tuning_steps: int = Field(200, ge=1, le=1_000_000, description="Steps of relearning and of fine-tuning.")
-    tuning_rate: float = Field(1e-3, gt=0, le=1, description="Adam's rate of both.")
+    tuning_rate: float = Field(
+        0.005, gt=0, le=1, description="Adam's rate of both, as a share of each tensor's own root mean square."
+    )
     samples: int = Field(1000, ge=10, le=10_000_000, description="Fresh samples behind each share that shows it.")
     factors: tuple[float, ...] = Field(
         (-0.5, 0.5, 1.0, 1.5),

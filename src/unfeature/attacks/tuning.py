@@ -12,6 +12,7 @@ from unfeature.attacks.searching import checks
 from unfeature.options import AttackOptions
 from unfeature.protocols import Scene
 from unfeature.seeds import Seeds, stream
+from unfeature.steps import groups
 
 FRESH = "attack samples"
 """The stream of the samples behind every share: the same latents for all."""
@@ -31,7 +32,7 @@ def tuned(scene: Scene, images: Tensor, options: AttackOptions, seed: int, best:
     latents, _ = inverted(scene.target, images, options, seed, "attack tuning")
     student, seeds = scene.target.copy(), fresh_seeds(options, seed)
     student.module.requires_grad_(True)
-    adam = torch.optim.Adam(student.module.parameters(), lr=options.tuning_rate)
+    adam = torch.optim.Adam(groups(student.module.parameters(), options.tuning_rate))
     at, rows, points = checks(options.tuning_steps), rows_of(student, len(images)), list[tuple[float, Score]]()
     for step in range(at[-1] + 1):
         if step in at:

@@ -15,6 +15,7 @@ from unfeature.images import rows_at_once
 from unfeature.options import UnlearnOptions
 from unfeature.protocols import Checkpoint, Feature, Generator
 from unfeature.seeds import stream
+from unfeature.steps import size_of
 from unfeature.unlearners.bank import Batch
 
 if TYPE_CHECKING:
@@ -26,19 +27,11 @@ PROBE, PROBE_PIXELS = 500, 2**22
 PASS_PIXELS = 2**18
 """Pixels of a batch that go forward and back at a time: what training keeps in memory."""
 
-LEAST_SIZE = 0.01
-"""Of a tensor, for a learning rate relative to it: biases that begin near zero have to move too."""
-
 TERMS = ("total", "unlearn", "perceptual", "reconstruction")
 
 Term = Literal["total", "unlearn", "reconstruction"]
 Gradient = dict[str, Tensor]
 """Of the parameters that pictures depend on, by name."""
-
-
-def size_of(parameter: Tensor) -> float:
-    """Root mean square of a tensor's values, and never less than LEAST_SIZE."""
-    return max(LEAST_SIZE, float(parameter.detach().square().mean().sqrt()))
 
 
 class Loop:
