@@ -38,7 +38,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 def test_it_is_told_which_ways_there_are_and_what_may_be_kept(page: Page) -> None:
     told = page.get("/api/runs/slant/ways")
-    assert told["steps"] == {"linear": 1000, "counterfactual": 3000, "auto": 1000} and told["chosen"] is None
+    assert told["steps"] == {"linear": 1000, "counterfactual": 4000, "auto": 1000} and told["chosen"] is None
     assert told["others"] == [{"name": "thick", "feature": "thick", "shows": 40, "unsure": 0, "without": 40}]
     assert page.get("/api/runs/gan/ways")["others"] == []
 
