@@ -329,7 +329,7 @@ def test_a_search_is_chosen_and_what_stays(browser: Browser, served: Served) -> 
     page.get_by_role("button", name="Use this way").click()
     expect(page.get_by_text("“Search through the generator”; bold stays as it is")).to_be_visible()
     page.locator("summary").first.click()
-    expect(page.get_by_label(re.compile("More steps"))).to_have_value("3000")
+    expect(page.get_by_label(re.compile("More steps"))).to_have_value("4000")
     page.get_by_label(re.compile("More steps")).fill("20")
     page.get_by_role("button", name="Unlearn", exact=True).click()
     page.get_by_role("progressbar").wait_for()
