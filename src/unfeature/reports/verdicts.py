@@ -72,6 +72,11 @@ def _ratio(evaluation: Evaluation, row: str) -> Score:
     return ratio
 
 
+def _taught(evaluation: Evaluation, key: str) -> Score | None:
+    """The teacher's figure; None where there is no such row or figure."""
+    return next((first(row.scores, key) for row in evaluation.rows if row.name == "teacher"), None)
+
+
 def _with_range(ratio: Score) -> str:
     return f"{percent(ratio.value)} ({percent_range(ratio.low, ratio.high)})"
 
@@ -104,9 +109,7 @@ def _damage(evaluation: Evaluation, unlearned: Row) -> str:
 
 def _replaced(evaluation: Evaluation, unlearned: Row) -> str:
     """What to say where pictures with the feature became others altogether, as memorised ones; empty otherwise."""
-    rows = {row.name: row for row in evaluation.rows}
-    taught = first(rows["teacher"].scores, "drift_had") if "teacher" in rows else None
-    drift = first(unlearned.scores, "drift_had")
+    taught, drift = _taught(evaluation, "drift_had"), first(unlearned.scores, "drift_had")
     if taught is None or drift is None or drift.value <= max(REPLACED * taught.value, taught.value + DRIFT_KEPT):
         return ""
     return (
@@ -117,8 +120,7 @@ def _replaced(evaluation: Evaluation, unlearned: Row) -> str:
 
 def _deceiving(evaluation: Evaluation, unlearned: Row) -> str:
     """What to say where the judge finds less of it though hardly anything was edited; empty otherwise."""
-    rows = {row.name: row for row in evaluation.rows}
-    taught = first(rows["teacher"].scores, "drift_had") if "teacher" in rows else None
+    taught = _taught(evaluation, "drift_had")
     made, drift = (first(unlearned.scores, name) for name in ("edit_made", "drift_had"))
     gone, before = _ratio(evaluation, "unlearned"), _ratio(evaluation, "original")
     if made is None or taught is None or drift is None or made.value >= MADE or drift.value >= taught.value:
@@ -168,8 +170,7 @@ def _kept(evaluation: Evaluation, unlearned: Row) -> str:
 
 def _shortfall(evaluation: Evaluation) -> str:
     """Whose limit it is: the teacher's, or the student's."""
-    rows = {row.name: row for row in evaluation.rows}
-    teacher = first(rows["teacher"].scores, "target_ratio") if "teacher" in rows else None
+    teacher = _taught(evaluation, "target_ratio")
     if teacher is None:
         return "What it was taught from was not measured, so whether more training would help is not known."
     if not reached(teacher, evaluation.wanted_ratio):

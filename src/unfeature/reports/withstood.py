@@ -48,15 +48,12 @@ def _way(name: str, found: dict[tuple[str, str], AttackResult]) -> Iterator[str]
 
 def _relearnt(found: dict[tuple[str, str], AttackResult]) -> Iterator[str]:
     """Where a control says how fast the feature is learnt by who never had it."""
-    told = [found.get(("relearning", target)) for target in ("unlearned", "control")]
-    if told[0] is None or told[1] is None:
+    copy, control = (found.get(("relearning", target)) for target in ("unlearned", "control"))
+    if copy is None or control is None:
         return
-    copy, control = (result.facts["steps_to_half"] for result in told if result is not None)
-    numbers = sorted((int(number) for number in copy if int(number) >= FEWEST), key=int)
-    number = str(numbers[0]) if numbers else ""
-    needed, usual = copy.get(number), control.get(number)
-    if needed is None:
+    number = min((number for number in copy.facts["steps_to_half"] if int(number) >= FEWEST), key=int, default="")
+    needed, usual = (result.facts["steps_to_half"].get(number) for result in (copy, control))
+    if needed is None or (usual is not None and needed >= KEPT_STEPS * usual):
         return
-    if usual is None or needed < KEPT_STEPS * usual:
-        longer = f"{usual} steps" if usual is not None else f"more than {told[1].facts['steps']}"
-        yield f"{needed} steps on {number} pictures bring half of it back, a control that never had it needs {longer}"
+    longer = f"{usual} steps" if usual is not None else f"more than {control.facts['steps']}"
+    yield f"{needed} steps on {number} pictures bring half of it back, a control that never had it needs {longer}"
