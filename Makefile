@@ -1,5 +1,5 @@
-# Two commands for everybody: `make demo` and `make test`. `make check` is the rest of what CI asks; `make bench` rebuilds a
-# table of benchmarks/tables.
+# Two commands for everybody: `make demo` and `make test`. `make check` is the rest of what CI asks; `make bench` makes a
+# table of benchmarks/tables, `make publish` puts it into docs/benchmark.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +8,7 @@ TABLE ?= digits
 BIN := $(VENV)/bin
 export PIP_CONSTRAINT ?= $(CURDIR)/constraints/torch-cpu.txt
 
-.PHONY: demo test check bench install
+.PHONY: demo test check bench publish install
 
 demo: install
 	$(BIN)/unfeature demo runs/demo
@@ -24,6 +24,11 @@ check: install
 
 bench: install
 	$(BIN)/unfeature bench benchmarks/tables/$(TABLE).toml runs/$(TABLE) --processes 2
+
+publish: bench
+	mkdir -p docs/benchmark/$(TABLE)
+	cp runs/$(TABLE)/results.json runs/$(TABLE)/results.md runs/$(TABLE)/results.svg docs/benchmark/$(TABLE)
+	$(BIN)/python benchmarks/paper.py
 
 install: $(VENV)/installed
 

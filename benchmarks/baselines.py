@@ -138,7 +138,7 @@ def main() -> None:
     trained = copies(a.runs, original, feature, a.steps)
     judge = load_judge("thickness", original, 0, 0.1, cut)
     measured = Measured(
-        Evaluator(judge, load_extractor("mnist-digits"), a.count, 0, lambda *_: None), original, feature
+        Evaluator(judge, load_extractor("mnist-gradients"), a.count, 0, lambda *_: None), original, feature
     )
     latents = measured.latents
     with torch.no_grad():

@@ -20,7 +20,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from bars import MARGINS, OFFSETS, choose
 from tabulated import interval, merged
@@ -66,26 +65,12 @@ def find(folder: Path, method: str) -> None:
     workflow.find(folder, o.FindOptions(finder=finder, threshold=chosen.threshold, margin=chosen.margin))
 
 
-def mark(folder: Path, feature: str, per_side: int, wrong: float, seed: int) -> None:
-    """So many marks a side by the measurement, that share of both sides swapped."""
-    options = o.MarkOptions(per_side=per_side)
-    right = workflow.mark(folder, feature, feature, options)
-    if not wrong:
-        return
-    draw, count = np.random.default_rng(seed), round(wrong * per_side)
-    shows, without = (draw.permutation(side).tolist() for side in (right.positives, right.negatives))
-    sides = {"positives": without[:count] + shows[count:], "negatives": shows[:count] + without[count:]}
-    file = folder / "wrong.json"
-    file.write_text(json.dumps({**right.to_json(), **sides}))
-    workflow.mark(folder, feature, str(file), options, feature)
-
-
 def run(folder: Path, case: dict[str, Any], count: int, copies: bool) -> dict[str, Any]:
     """The run from gallery to evaluation; its figures. Without copies, the teacher's alone."""
     generator, feature, method = case["generator"], case["feature"], case["method"]
     if not (folder / "feature.safetensors").is_file():
         workflow.sample(folder, GENERATORS[generator], o.SampleOptions(seed=case["seed"]))
-        mark(folder, feature, case["marks"], case["wrong"], case["seed"])
+        workflow.mark(folder, feature, feature, o.MarkOptions(per_side=case["marks"], wrong=case["wrong"]))
         began = time.monotonic()
         find(folder, method)
         (folder / "found.json").write_text(json.dumps(time.monotonic() - began))

@@ -3,8 +3,9 @@
     UNFEATURE_ASSETS=../shared/assets python benchmarks/correlated.py
 
 face_cvae40 with two labels made to correlate at 0.8 (or -0.8); 500 marks a side without error; the paper's direction,
-and the same with everything kept that network a tells (benchmarks/judges/celeba.py). Teachers alone, on 20,000 fresh
-latents whose truth is known before and after: no judge. Writes benchmarks/results/correlated.json and .md.
+and the same with everything kept that network a tells (benchmarks/judges/celeba.py), each at four margins. Teachers
+alone, on 20,000 fresh latents whose truth is known before and after: no judge. Writes
+benchmarks/results/correlated.json and .md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 from unfeature import options as o
 from unfeature import workflow
 from unfeature.artifacts import Score
+from unfeature.features.linear import LinearFeature
 from unfeature.generators.labelled import Labelled
 from unfeature.seeds import stream
 from unfeature.store import Run
@@ -29,9 +31,9 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAIRS = {("Goatee", "Male"): 0.8, ("Gray_Hair", "Young"): -0.8, ("Wearing_Lipstick", "Heavy_Makeup"): 0.8}
 """(removed, kept) -> correlation of their latents."""
-COUNT = 20_000
+COUNT, MARGINS = 20_000, (0.0, 0.5, 1.0, 2.0)
 COLUMNS = (
-    *("removed", "kept", "way", "removed: before", "after", "where kept shows", "where not"),
+    *("removed", "kept", "way", "margin", "removed: before", "after", "where kept shows", "where not"),
     *("kept: before", "after", "warned"),
 )
 
@@ -44,24 +46,35 @@ def run(folder: Path, removed: str, kept: str, correlation: float) -> list[dict[
             folder, f"{HERE / 'generators/face_cvae40.py'}:load", o.SampleOptions(count=20_000), None, arguments
         )
         workflow.mark(folder, removed, "truth")
-    return [figures(folder, removed, kept, way) for way in ("paper", "kept")]
+    return [row for way in ("paper", "kept") for row in figures(folder, removed, kept, way)]
 
 
-def figures(folder: Path, removed: str, kept: str, way: str) -> dict[str, Any]:
-    """Shares before and after, and inside the strata of the kept feature."""
+def figures(folder: Path, removed: str, kept: str, way: str) -> list[dict[str, Any]]:
+    """Shares before and after, and inside the strata of the kept feature, a row for each margin."""
     notes: list[str] = []
     keep = (f"rest={HERE / 'judges/celeba.py'}:a_{removed}",) if way == "kept" else ()
-    feature = workflow.find(folder, o.FindOptions(keep=keep), on_note=notes.append)
+    found = workflow.find(folder, o.FindOptions(keep=keep), on_note=notes.append)
+    assert isinstance(found, LinearFeature)
     generator, about = inputs.the_generator(Run(folder))
     labels = generator.module
     assert isinstance(labels, Labelled)
     latents = generator.sample_latents(stream("evaluate", about.seed, 0, COUNT))
     columns = [labels.attributes.index(name) for name in (removed, kept)]
-    (had, was), (has, stays) = (labels.truth(z)[:, columns].T for z in (latents, feature.erase(latents)))
-    shares = {"before": had, "after": has, "with": has[was], "without": has[~was], "kept_before": was, "kept": stays}
-    told: dict[str, Any] = {"removed": removed, "kept_feature": kept, "way": way}
-    warned = sum(f"also {kept}" in note for note in notes) if keep else ""
-    return told | {name: share(mask) for name, mask in shares.items()} | {"warned": warned}
+    warned, rows = sum(f"also {kept}" in note for note in notes) if keep else "", []
+    for margin in MARGINS:
+        erased = found.adjusted(found.threshold, margin).erase(latents)
+        (had, was), (has, stays) = (labels.truth(z)[:, columns].T for z in (latents, erased))
+        shares = {
+            "before": had,
+            "after": has,
+            "with": has[was],
+            "without": has[~was],
+            "kept_before": was,
+            "kept": stays,
+        }
+        told: dict[str, Any] = {"removed": removed, "kept_feature": kept, "way": way, "margin": margin}
+        rows.append(told | {name: share(mask) for name, mask in shares.items()} | {"warned": warned})
+    return rows
 
 
 def share(mask: Tensor) -> dict[str, Any]:

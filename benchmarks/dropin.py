@@ -85,7 +85,7 @@ def one(case: Case, folder: Path, steps: int) -> dict[str, Any]:
     workflow.sample(run, adapter, o.SampleOptions(), weights=str(file))
     workflow.mark(run, case.feature, case.by, judge=case.judge)
     workflow.find(run, o.FindOptions(**case.find))
-    extractor = "mnist-digits" if case.suffix == "ckpt" else "squeezenet"
+    extractor = "mnist-gradients" if case.suffix == "ckpt" else "squeezenet"
     workflow.preview(run, o.PreviewOptions(extractor=extractor, count=500))
     workflow.unlearn(run, o.UnlearnOptions(**{"steps": steps} | case.training))
     made = workflow.export(run, folder / f"{case.generator}-unlearned.{case.suffix}")

@@ -91,7 +91,7 @@ def trainings(
 
 def main() -> None:
     """Both tables."""
-    generator, extractor = load_generator("mnist-vae"), load_extractor("mnist-digits")
+    generator, extractor = load_generator("mnist-vae"), load_extractor("mnist-gradients")
     judge = load_judge("thickness", generator, 0, 0.10)
     drawn = teacher.draw(generator, judge, extractor, SAMPLES, 0)
     with tempfile.TemporaryDirectory() as temporary:

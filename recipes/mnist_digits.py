@@ -1,10 +1,12 @@
-"""Train `mnist-digits`, the digit network that the metrics take their features from.
+"""Train `mnist-digits`, the digit network that probes and finders look through.
 
 python recipes/mnist_digits.py        about 4 minutes on one core, resumable
 """
 
 import argparse
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +27,7 @@ from training import (
     write_zoo_entry,
 )
 
-from unfeature.metrics.digits import NAME, DigitNet
+from unfeature.metrics.digits import NAME, ConvNet, DigitNet
 
 RECIPE = "recipes/mnist_digits.py"
 ARGUMENTS = {"channels": 24, "k": 64}
@@ -54,11 +56,11 @@ def accuracy(network: DigitNet, images: Tensor, labels: Tensor) -> float:
     return float((guesses == labels).double().mean())
 
 
-def train_digits(options: argparse.Namespace, data: Mnist) -> DigitNet:
+def train_digits(options: argparse.Namespace, made: Callable[[], DigitNet], data: Mnist) -> DigitNet:
     """The average of the weights over the last steps of training."""
-    network, average = DigitNet(**ARGUMENTS), DigitNet(**ARGUMENTS)
+    network, average = made(), made()
     average.load_state_dict(network.state_dict())
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=options.weight_decay)
     steps = options.epochs * (len(data.train_images) // options.batch)
 
     def one_step(step: int) -> dict[str, Tensor]:
@@ -73,15 +75,10 @@ def train_digits(options: argparse.Namespace, data: Mnist) -> DigitNet:
         update_average(average, network, decay=min(0.998, step / (step + 10)))
         return {"loss": loss.detach()}
 
+    names = ("seed", "epochs", "batch", "learning_rate", "weight_decay")
     state = TrainingState(
         options.state,
-        {
-            "seed": options.seed,
-            "epochs": options.epochs,
-            "batch": options.batch,
-            "learning_rate": options.learning_rate,
-            "data": data.sha256,
-        },
+        {name: getattr(options, name) for name in names} | {"data": data.identity},
         {"network": network, "average": average},
         {"optimizer": optimizer},
     )
@@ -94,37 +91,41 @@ def rise_and_fall(done: float) -> float:
     return done / 0.1 if done < 0.1 else (1 + math.cos(math.pi * (done - 0.1) / 0.9)) / 2
 
 
+def digits_parser(name: str, description: str, *, epochs: int, rate: float, decay: float) -> argparse.ArgumentParser:
+    """A recipe's parser with what training such a network takes."""
+    parser = recipe_parser(name, description)
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=rate, help="the largest of the run")
+    parser.add_argument("--weight-decay", type=float, default=decay)
+    return parser
+
+
+def write_digits(network: DigitNet, data: Mnist, about: dict[str, Any], options: argparse.Namespace) -> None:
+    """Measure on what it was not trained on, write it with its card, and say so."""
+    share = accuracy(network, data.test_images, data.test_labels)
+    facts = {
+        "kind": "extractor",
+        "image_shape": [1, 28, 28],
+        "embedding": network.k,
+        "licence": MNIST_LICENCE,
+        "seed": options.seed,
+        "quality": {"test_accuracy": share, "test_images": len(data.test_images), "command": about["command"]},
+    }
+    card = write_zoo_entry(network.name, network, facts | about, options.zoo)
+    Console().print(f"{share:.2%} of the test images right; wrote {card}", soft_wrap=True)
+
+
 def main() -> None:
     """Parse, train, measure, write."""
-    parser = recipe_parser(NAME, "Train the digit network that the metrics use.")
-    parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=4e-3, help="the largest of the run")
+    told = "Train the digit network that finders look through."
+    parser = digits_parser(NAME, told, epochs=14, rate=4e-3, decay=0.01)
     options = parser.parse_args()
     start_recipe(options.seed, options.threads)
     data = load_mnist(options.data)
-    network = train_digits(options, data)
-    command = recipe_command(RECIPE, parser)
-    share = accuracy(network, data.test_images, data.test_labels)
-    card = write_zoo_entry(
-        NAME,
-        network,
-        {
-            "kind": "extractor",
-            "family": "digit-net",
-            "arguments": ARGUMENTS,
-            "image_shape": [1, 28, 28],
-            "embedding": ARGUMENTS["k"],
-            "licence": MNIST_LICENCE,
-            "trained_on": data.trained_on,
-            "recipe": RECIPE,
-            "command": command,
-            "seed": options.seed,
-            "quality": {"test_accuracy": share, "test_images": 10000, "command": command},
-        },
-        options.zoo,
-    )
-    Console().print(f"{share:.2%} of the test images right; wrote {card}", soft_wrap=True)
+    network = train_digits(options, lambda: ConvNet(**ARGUMENTS), data)
+    about = {"family": "digit-net", "arguments": ARGUMENTS, "trained_on": data.trained_on, "recipe": RECIPE}
+    write_digits(network, data, about | {"command": recipe_command(RECIPE, parser)}, options)
 
 
 if __name__ == "__main__":

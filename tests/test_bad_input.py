@@ -113,8 +113,11 @@ _COMMAND_LINE: dict[str, tuple[str, tuple[str, ...]]] = {
     "unknown table in TOML": ("run table.toml new", ('"unlaern"', "Did you mean")),
     "value out of range in TOML": ("run range.toml new", ("unlearn.steps is 0", "greater than or equal to 1")),
     "a table where a name belongs": ("run nested.toml new --preset demo", ("generator", "valid string")),
-    "extractor for other pictures": ("preview big", ("mnist-digits", "3x64x64", "--extractor FILE.py:FUNCTION")),
-    "training asks for such an extractor": ("unlearn big", ("mnist-digits", "3x64x64", "--extractor FILE.py:FUNCTION")),
+    "extractor for other pictures": ("preview big", ("mnist-gradients", "3x64x64", "--extractor FILE.py:FUNCTION")),
+    "training asks for such an extractor": (
+        "unlearn big",
+        ("mnist-gradients", "3x64x64", "--extractor FILE.py:FUNCTION"),
+    ),
     "extractor that is none": ("preview run --extractor gen.py:number", ("gen.py:number", "embed", "--extractor")),
 }
 

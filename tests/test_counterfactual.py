@@ -234,6 +234,19 @@ def test_few_pictures_with_the_feature_score_below_the_threshold(count: int, see
     assert np.mean(missed) <= fresh.MISSED + most + 0.01
 
 
+def test_a_networks_odds_say_from_which_on_to_take_them() -> None:
+    """Two kinds: sure ones, and ones of a share that is worth its F2-measure or not; and never above what marks say."""
+    odds = lambda share: float(np.log(share / (1 - share)))  # noqa: E731
+    for share, taken in ((0.3, True), (0.1, False)):
+        said = np.array([odds(0.999)] * 100 + [odds(share)] * 100 + [odds(0.001)] * 800)
+        f2 = [5 * right / (4 * (99.9 + 100 * share + 0.8) + n) for right, n in ((99.9, 100), (99.9 + 100 * share, 200))]
+        assert (f2[1] > f2[0]) is taken
+        assert fresh.best_by_odds(said) == pytest.approx(odds(share if taken else 0.999))
+    assert fresh.best_by_odds(np.linspace(-0.1, 0.1, 500)) == np.inf, "odds that tell nothing apart"
+    marked = fresh.Marked(JudgeGuide(SoftSize(), ""), np.ones(200, dtype=bool), np.full(200, 3.0), most=-1.0)
+    assert marked.threshold() == -1.0 and replace(marked, most=9.0).threshold() == 3.0
+
+
 # The search
 
 
@@ -383,8 +396,15 @@ def test_a_run_with_the_counterfactual_feature(tmp_path: Path, command: Command)
     assert strong.rewritten == gentle.rewritten and strong.drift_rest.value > gentle.drift_rest.value
     workflow.unlearn(tmp_path, UnlearnOptions(steps=2, check_every=2))
     result = workflow.evaluate(tmp_path, EvaluateOptions(count=200))
-    assert "it guided the search too" in result.extractor["note"]
-    assert "it guided the search too" in workflow.report(tmp_path)[1].read_text()
+    assert result.extractor["name"] == "mnist-gradients" and "note" not in result.extractor
+    assert "10,000 test images" in result.extractor["trained_on"]
+    guides = result.judge["guides"]["the probe's network"]
+    assert (guides["architecture"], guides["seed"]) == ("digit-net", "0") and "60,000" in guides["trained_on"]
+    (tmp_path / "alias.py").write_text("from unfeature.metrics.digits import load_digit_extractor as load\n")
+    for network in ("mnist-digits", f"{tmp_path}/alias.py:load"):
+        result = workflow.evaluate(tmp_path, EvaluateOptions(count=200, extractor=network))
+        assert "it guided the search too" in result.extractor["note"], network
+        assert "it guided the search too" in workflow.report(tmp_path)[1].read_text()
     said = command("find", str(tmp_path), "--keep", "digit")
     assert said.code == 2 and 'keep is "digit"; expected NAME=FILE.py:NAME' in said.err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -49,10 +50,27 @@ def test_relative_links_lead_somewhere(page):
             assert anchor in known, f"{page.name} links to {target}; known are {sorted(known)}"
 
 
+def loaded(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "docs" / "benchmark").glob("*/")), ids=lambda folder: folder.name)
+def test_benchmarks_are_what_their_results_say(folder):
+    """Nothing in them was typed by hand."""
+    from unfeature.reports.bench import bench_table
+
+    results = json.loads((folder / "results.json").read_text())
+    assert (folder / "results.md").read_text() == bench_table(results)
+    if folder.name == "digits":
+        paper = loaded("paper_page", ROOT / "benchmarks" / "paper.py")
+        assert (folder.parent / "paper.md").read_text() == paper.page(results), "run  python benchmarks/paper.py"
+
+
 def test_reference_is_what_the_code_says():
-    spec = importlib.util.spec_from_file_location("docs_reference", ROOT / "docs" / "reference.py")
-    reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reference)
+    reference = loaded("docs_reference", ROOT / "docs" / "reference.py")
     assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run  python docs/reference.py"
 
 

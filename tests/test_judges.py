@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from unfeature.artifacts import Feedback
 from unfeature.errors import BadOption, ShapeError, UnknownName
+from unfeature.judging import swapped
 from unfeature.metrics.judges import CallableJudge, CutJudge, calibrate, load_measurement
 from unfeature.protocols import Judge
 
@@ -104,3 +106,15 @@ def test_a_callable_judge_keeps_gradients_for_those_who_search_with_them() -> No
     images = IMAGES.clone().requires_grad_()
     score = CallableJudge("bright", lambda x: x.mean(dim=(1, 2, 3))).score(images)
     assert torch.autograd.grad(score.sum(), images)[0].shape == images.shape
+
+
+def test_wrong_marks_are_swapped_in_equal_numbers_and_the_same_for_a_seed() -> None:
+    marks = Feedback("thick", "g@1", tuple(range(0, 40)), tuple(range(100, 200)), source="simulated by thickness")
+    wrong = swapped(marks, 0.25, seed=3)
+    assert wrong == swapped(marks, 0.25, seed=3) != swapped(marks, 0.25, seed=4)
+    assert len(set(wrong.positives) - set(marks.positives)) == len(set(wrong.negatives) - set(marks.negatives)) == 10
+    assert (len(wrong.positives), len(wrong.negatives)) == (40, 100)
+    assert set(wrong.positives) | set(wrong.negatives) == set(marks.positives) | set(marks.negatives)
+    assert list(wrong.positives) == sorted(wrong.positives), "the gallery's order"
+    assert wrong.source == "simulated by thickness, 10 of each side wrong"
+    assert swapped(marks, 0.0, seed=3) is marks

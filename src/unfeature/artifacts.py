@@ -97,7 +97,7 @@ class Score(Artifact):
     """One figure with its 95 % interval and the number of images behind it."""
 
     name: str
-    """The protocol: `fd10k_mnist-digits` is FD on 10,000 images in that extractor's features."""
+    """The protocol: `fd10k_mnist-gradients` is FD on 10,000 images in that extractor's features."""
     value: float
     low: float
     high: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,20 @@ def marks_by_truth(generator: Generator, gallery: Gallery, feature: str, options
     known = truth_of(generator, feature)
     positives, negatives = _first_of_each(gallery, lambda s: known(generator.sample_latents(s)), options.per_side)
     return Feedback(feature, gallery.generator, positives, negatives, source="the generator's own truth")
+
+
+def swapped(feedback: Feedback, share: float, seed: int) -> Feedback:
+    """With wrong marks: that share of the smaller side's, drawn from each side and put on the other."""
+    draw, sides = np.random.default_rng(seed), (feedback.positives, feedback.negatives)
+    count = round(share * min(map(len, sides)))
+    if not count:
+        return feedback
+    shows, without = (draw.permutation(side).tolist() for side in sides)
+    positives, negatives = (
+        tuple(sorted(new)) for new in (without[:count] + shows[count:], shows[:count] + without[count:])
+    )
+    source = f"{feedback.source}, {count} of each side wrong"
+    return replace(feedback, positives=positives, negatives=negatives, source=source)
 
 
 def truth_of(generator: Generator, attribute: str) -> Callable[[Tensor], Tensor]:

@@ -56,6 +56,13 @@ class MarkOptions(Options):
 
     share: float = Field(0.10, gt=0, lt=1, description="A measured feature is in this share of the original's samples.")
     per_side: int = Field(500, ge=1, description="Marks kept with and without the feature, at most.")
+    wrong: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Share of the smaller side's marks that are put on the other one, and as many back, to see what "
+        "wrong marks do.",
+    )
     wanted_ratio: float = Field(0.0042, gt=0, lt=1, description="Target ratio that counts as removed.")
     clip_model: str = Field("", description="With `--by clip`: folder of a CLIP-like model; nothing is downloaded.")
     prompt: str = Field("", description="With `--by clip`: the feature in words, e.g. a face with glasses.")
@@ -122,7 +129,7 @@ class PreviewOptions(Options):
     """The teacher's numbers before any training."""
 
     extractor: str = Field(
-        "mnist-digits", description="Network whose classes tell flips: a name or FILE.py:FUNCTION; empty: no flips."
+        "mnist-gradients", description="Network whose classes tell flips: a name or FILE.py:FUNCTION; empty: no flips."
     )
     count: int = Field(2000, ge=10, le=1_000_000, description="Fresh samples measured.")
     thresholds: tuple[float, ...] = Field((), description="Thresholds to compare, in latent units; repeat the flag.")
@@ -178,7 +185,7 @@ class EvaluateOptions(Options):
     """The evidence."""
 
     extractor: str = Field(
-        "mnist-digits", description="Network behind distances and flips: a name or FILE.py:FUNCTION."
+        "mnist-gradients", description="Network behind distances and flips: a name or FILE.py:FUNCTION."
     )
 
     count: int = Field(10_000, ge=100, le=10_000_000, description="Fresh samples per row.")

@@ -137,7 +137,7 @@ class Extractor(Protocol):
 
     One that can also tell how different two images look has `distance`: (n, c, h, w) twice -> (n,), 0 for equal ones.
     One whose classes are those of the pictures, as a digit network's are of digits, has `class_word`, the noun for
-    them: only then does a picture that changes class count as damaged.
+    them: only then does a picture that changes class count as damaged. `about` may tell what it was trained on.
     """
 
     @property

@@ -27,6 +27,7 @@ MEASUREMENTS: dict[str, str] = {
 
 EXTRACTORS: dict[str, str] = {
     "mnist-digits": "unfeature.metrics.digits:load_digit_extractor",
+    "mnist-gradients": "unfeature.metrics.gradients:load_gradient_extractor",
     "squeezenet": "unfeature.metrics.squeezenet:load_squeezenet",
 }
 """name -> function without arguments that loads it."""

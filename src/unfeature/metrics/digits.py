@@ -1,7 +1,11 @@
-"""Our own small digit network: the shipped extractor for pictures of handwritten digits."""
+"""Our own small networks for pictures of handwritten digits: what both share, and the one that may guide.
+
+The other, `unfeature.metrics.gradients`, judges.
+"""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import safetensors.torch
 import torch.nn.functional as F
@@ -15,14 +19,44 @@ NAME, SIDE = "mnist-digits", 28
 
 
 class DigitNet(nn.Module):
-    """Three strided stages of 3x3 convolutions, global average pooling, an embedding of k values.
+    """An embedding of k values of which ten class scores are a linear function. Rows never depend on their batch."""
 
-    Works on 28x28. Group norm keeps every row independent of its batch. Weights: recipes/mnist_digits.py.
-    """
-
-    name: str = NAME
+    name: str
     class_word = "digit"
     hash: str = ""  # SHA-256 of the loaded weights file; empty for a network made from scratch
+    about: Mapping[str, str] = {}
+    """What the card says that it was trained on, its architecture and seed."""
+    k: int
+    classes: nn.Linear
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(n, 1, h, w) in [0, 1] -> (n, k); pictures of other sizes are made 28x28."""
+        raise NotImplementedError
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(n, 1, h, w) in [0, 1] -> (n, 10): unnormalised log-probabilities of the digits."""
+        scores: Tensor = self.classes(self.embed(images))
+        return scores
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Same as `logits`."""
+        return self.logits(images)
+
+
+def resized(images: Tensor) -> Tensor:
+    """(n, 1, h, w) -> (n, 1, 28, 28)."""
+    if images.shape[-2:] == (SIDE, SIDE):
+        return images
+    return F.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)
+
+
+class ConvNet(DigitNet):
+    """Three strided stages of 3x3 convolutions and global average pooling. Weights: recipes/mnist_digits.py.
+
+    Group norm keeps every row independent of its batch.
+    """
+
+    name = NAME
 
     def __init__(self, channels: int = 24, k: int = 64) -> None:
         super().__init__()
@@ -38,31 +72,20 @@ class DigitNet(nn.Module):
         self._maps = Once[list[Tensor]]()
 
     def layers(self, images: Tensor) -> list[Tensor]:
-        """(n, 1, h, w) in [0, 1] -> maps (n, c, h', w') after each stage; pictures of other sizes are made 28x28."""
+        """(n, 1, h, w) in [0, 1] -> maps (n, c, h', w') after each stage."""
         return self._maps.of(images, lambda: list(self._stages(images)))
 
     def _stages(self, images: Tensor) -> Iterator[Tensor]:
-        x = images
-        if x.shape[-2:] != (SIDE, SIDE):
-            x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
+        x = resized(images)
         for stage in self.stages:
             x = stage(x)
             yield x
 
     def embed(self, images: Tensor) -> Tensor:
-        """(n, 1, h, w) in [0, 1] -> (n, k): what the class scores are a linear function of."""
+        """(n, 1, h, w) in [0, 1] -> (n, k)."""
         *_, last = self.layers(images)
         pooled = last.mean(dim=(2, 3))
         return F.relu(self.embedding(pooled))
-
-    def logits(self, images: Tensor) -> Tensor:
-        """(n, 1, h, w) in [0, 1] -> (n, 10): unnormalised log-probabilities of the digits."""
-        scores: Tensor = self.classes(self.embed(images))
-        return scores
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Same as `logits`."""
-        return self.logits(images)
 
 
 def _stage(inputs: int, outputs: int, *, stride: int) -> nn.Sequential:
@@ -73,17 +96,26 @@ def _stage(inputs: int, outputs: int, *, stride: int) -> nn.Sequential:
     )
 
 
-def load_digit_extractor() -> DigitNet:
-    """The shipped network in evaluation mode, its weights checked against the card's SHA-256."""
-    card, weights = zoo.cards("extractor")[NAME], zoo.weights(NAME)
+Net = TypeVar("Net", bound=DigitNet)
+
+
+def shipped(kind: type[Net]) -> Net:
+    """A network of the zoo in evaluation mode; BadCheckpoint where its weights have not the card's SHA-256."""
+    card, weights = zoo.cards("extractor")[kind.name], zoo.weights(kind.name)
     found = hashlib.sha256(weights).hexdigest()
     if found != card["sha256"]:
         raise BadCheckpoint(
-            f"{NAME}.safetensors has SHA-256 {found}, its card says {card['sha256']}. "
+            f"{kind.name}.safetensors has SHA-256 {found}, its card says {card['sha256']}. "
             "The installed file is damaged: install unfeature again."
         )
-    network = DigitNet(**card["arguments"])
+    network = kind(**card["arguments"])
     network.load_state_dict(safetensors.torch.load(weights))
     network.hash = found
+    network.about = {"trained_on": card["trained_on"], "architecture": card["family"], "seed": str(card["seed"])}
     network.eval()
     return network.requires_grad_(False)
+
+
+def load_digit_extractor() -> ConvNet:
+    """The shipped `mnist-digits`."""
+    return shipped(ConvNet)

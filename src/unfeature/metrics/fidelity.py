@@ -1,6 +1,6 @@
 """IS, FD and KID through torchmetrics, over features that are already computed.
 
-Named by their protocol: `fd10k_mnist-digits` is a Frechet distance on 10,000 images in that extractor's features, and
+Named by their protocol: `fd10k_mnist-gradients` is a Frechet distance on 10,000 images in that extractor's features. It
 is never called FID, which is the same in Inception's features.
 """
 

@@ -39,7 +39,10 @@ def bench_table(results: Mapping[str, Any]) -> str:
             removed = f"{sum(cell['verdict'] == 'removed' for cell in cells)} of {len(cells)}"
             last = [removed if row == "unlearned" else "", str(len(cells)), f"{cells[0]['n']:,} each"]
             lines.append([*values, named, *map(_over_seeds, [*found, floor]), *last])
-    head = f"# {results['title']}\n\nMean over the seeds (least to largest); of one seed its 95 % interval.\n\n"
+    plot = "![Target ratio against pictures that changed though they never had it](results.svg)"
+    head = (
+        f"# {results['title']}\n\n{plot}\n\nMean over the seeds (least to largest); of one seed its 95 % interval.\n\n"
+    )
     return head + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

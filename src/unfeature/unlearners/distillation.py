@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from unfeature import paper
 from unfeature.errors import BadOption
-from unfeature.protocols import Checkpoint, GuidedFeature
+from unfeature.protocols import GuidedFeature
 from unfeature.unlearners.bank import PIXELS, Bank, Batch, latents_of
 from unfeature.unlearners.instant import best_edit
 from unfeature.unlearners.loop import Loop
@@ -66,13 +65,11 @@ class Distilling(Loop):
         """And where the pool is."""
         return super().tensors() | ({"pool": self.pool.latents} if self.pool is not None else {})
 
-    def restore(self, checkpoint: Checkpoint | None) -> dict[str, Any]:
-        """And the pool, put back."""
-        facts = super().restore(checkpoint)
-        saved = checkpoint.load() if checkpoint is not None and self.pool is not None else None
-        if saved is not None and self.pool is not None:
-            self.pool.latents = saved[0]["pool"].to(self.pool.latents.device)
-        return facts
+    def put_back(self, tensors: dict[str, Tensor]) -> None:
+        """And the pool."""
+        super().put_back(tensors)
+        if self.pool is not None:
+            self.pool.latents = tensors["pool"].to(self.pool.latents.device)
 
     def drawn(self, step: int) -> Batch:
         """With the teacher's pictures, where they are made once."""

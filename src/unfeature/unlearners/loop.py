@@ -173,7 +173,11 @@ class Loop:
         if saved is None:
             self.begin()
             return {"step": 0, "looks": 0, "drawn": 0, "test_from": 0, "stopped": "", "records": []}
-        tensors, facts = saved
+        self.put_back(saved[0])
+        return saved[1]
+
+    def put_back(self, tensors: dict[str, Tensor]) -> None:
+        """What `tensors` gave."""
         own = self.student.module.state_dict()
         self.student.module.load_state_dict({key: tensors[f"module.{key}"] for key in own})
         keys = ("step", "exp_avg", "exp_avg_sq")
@@ -181,4 +185,3 @@ class Loop:
             if f"adam.{name}.step" in tensors:
                 moments = {key: tensors[f"adam.{name}.{key}"] for key in keys}
                 self.adam.state[parameter] = {k: v.to(parameter.device, copy=True) for k, v in moments.items()}
-        return facts

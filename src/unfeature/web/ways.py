@@ -59,7 +59,7 @@ def find_options(folder: Path, told: Mapping[str, Any]) -> FindOptions:
     if told["way"] == DIRECTION:
         return FindOptions.parse({part: told[part] for part in STRENGTH})
     keep = tuple(f"{name}={folder.parent / name / 'feedback.json'}" for name in told["keep"])
-    given = {"keep": keep, "extractor": extractors(folder)[0]}
+    given = {"keep": keep, "extractor": "mnist-digits" if _grey(folder) else ""}
     return FindOptions.parse(base(told["way"]).find.model_dump() | given)
 
 
@@ -82,5 +82,8 @@ def went(folder: Path, feature: Mapping[str, Any]) -> dict[str, Any]:
 
 def extractors(folder: Path) -> tuple[str, str]:
     """Which network knows the pictures' classes, if any, and in whose features distances are measured."""
-    grey = json.loads((folder / "run.json").read_text())["spec"]["image_shape"][0] == 1
-    return ("mnist-digits", "mnist-digits") if grey else ("", "squeezenet")
+    return ("mnist-gradients", "mnist-gradients") if _grey(folder) else ("", "squeezenet")
+
+
+def _grey(folder: Path) -> bool:
+    return bool(json.loads((folder / "run.json").read_text())["spec"]["image_shape"][0] == 1)

@@ -17,7 +17,7 @@ from unfeature.judging import is_marks_file, load_judge
 from unfeature.metrics.judges import CutJudge
 from unfeature.options import FindOptions
 from unfeature.plugins import is_file_reference, require_named, same_object, source_hash
-from unfeature.protocols import AttributeJudge, Generator, Judge
+from unfeature.protocols import AttributeJudge, Extractor, Generator, Judge
 from unfeature.seeds import stream
 from unfeature.store import Run
 from unfeature.workflow.inputs import About, Request
@@ -55,7 +55,7 @@ def guides(run: Run, generator: Generator, finds: Sequence[Mapping[str, Any]], h
             network = helpers.extractor(how.extractor)
             if network is not None:
                 seen = weights(lambda x, network=network: (network.embed(x), network.logits(x)), images)  # type: ignore[misc]
-                found[how.extractor] = Guided("the probe's network", how.extractor, {"name": network.name}, seen)
+                found[how.extractor] = Guided("the probe's network", how.extractor, about_extractor(network), seen)
     return list(found.values())
 
 
@@ -86,6 +86,21 @@ def markers(run: Run, generator: Generator, requests: Sequence[Request]) -> list
 def pictures(run: Run, generator: Generator) -> Tensor:
     """The few that networks are watched on."""
     return drawn(generator, stream("apart", run.read_as("run.json", About).seed, 0, LOOKED_AT))[1]
+
+
+def about_extractor(extractor: Extractor) -> dict[str, str]:
+    """Name and hash; what its classes are called where they are those of the pictures; and what it tells of itself."""
+    about = {"name": extractor.name, "sha256": extractor.hash}
+    about |= {"class_word": extractor.class_word} if hasattr(extractor, "class_word") else {}
+    return about | dict(getattr(extractor, "about", {}))
+
+
+def doubt(reference: str, extractor: Extractor, guided: Sequence[Guided], images: Tensor) -> dict[str, str]:
+    """A warning where the network that counts flips, or one with weights of its own, had a hand in the feature."""
+    own = weights(lambda x: (extractor.embed(x), extractor.logits(x)), images)
+    if not any(_why(reference, own, guide) for guide in guided):
+        return {}
+    return {"note": "it guided the search too, so its flips are too few: measure with another, --extractor"}
 
 
 def check_apart(run: Run, generator: Generator, judges: Mapping[str, Judge], guided: Sequence[Guided]) -> None:

@@ -27,6 +27,7 @@ from unfeature.judging import (
     marks_by_truth,
     marks_from_file,
     only_guides,
+    swapped,
 )
 from unfeature.marks import SOURCE
 from unfeature.metrics import MEASUREMENTS
@@ -163,6 +164,7 @@ def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None 
             marking, told = guide(by, generator, about.seed, options)
             feedback = marks_by_judge(marking, told, generator, gallery, feature, options)
             deciding = marking if decides == by else None
+        feedback = swapped(feedback, options.wrong, about.seed)
         if decides and deciding is None:
             deciding = load_judge(decides, generator, about.seed, options.share)
         if feedback.generator != gallery.generator:

@@ -18,11 +18,21 @@ from unfeature.features.guides import kept_by_judge, names_kept
 from unfeature.images import rows_at_once, to_pixels
 from unfeature.metrics.matrix import Kept
 from unfeature.options import EvaluateOptions, FindOptions, UnlearnOptions
-from unfeature.protocols import Extractor, Feature, Generator, Judge
+from unfeature.protocols import Feature, Generator, Judge
 from unfeature.seeds import stream
 from unfeature.store import Run, TrainingState
 from unfeature.unlearners.instant import InstantEdit
-from unfeature.workflow.apart import Guided, check_apart, described, guides, guides_told, markers, pictures
+from unfeature.workflow.apart import (
+    Guided,
+    about_extractor,
+    check_apart,
+    described,
+    doubt,
+    guides,
+    guides_told,
+    markers,
+    pictures,
+)
 from unfeature.workflow.inputs import (
     Other,
     Request,
@@ -82,7 +92,7 @@ def evaluate(
             result=student.spec,
             judge={**described(request.judge, judge, images), "guided_by": feedback.source}
             | ({"guides": guides_told(guided)} if guided else {}),
-            extractor=_about(extractor) | _guided(facts, options.extractor),
+            extractor=about_extractor(extractor) | doubt(options.extractor, extractor, guided, images),
             n=options.count,
             seeds=evaluator.seeds,
             wanted_ratio=request.wanted_ratio,
@@ -116,12 +126,6 @@ def _shown(log_odds: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return lambda images: log_odds(images) >= 0
 
 
-def _about(extractor: Extractor) -> dict[str, str]:
-    """Name and hash; what its classes are called where they are those of the pictures."""
-    about = {"name": extractor.name, "sha256": extractor.hash}
-    return about | {"class_word": extractor.class_word} if hasattr(extractor, "class_word") else about
-
-
 def _told(other: Other, judge: Judge, images: Tensor) -> dict[str, Any]:
     """Of another feature: in which run it was found, when it went, and who decides."""
     when = "before" if other.result else "together"
@@ -142,14 +146,6 @@ def _apart(run: Run, generator: Generator, facts: dict[str, Any], judges: dict[s
     guided = [*guides(run, generator, finds, helpers), *markers(run, generator, requests)]
     check_apart(run, generator, judges, guided)
     return guided
-
-
-def _guided(facts: dict[str, Any], extractor: str) -> dict[str, str]:
-    """A warning where the network that counts flips helped to find the feature."""
-    found = [facts["options"], *(other["find"] for other in facts.get("also", []))]
-    if not any(how["finder"] != "linear" and how["extractor"] == extractor for how in found):
-        return {}
-    return {"note": "it guided the search too, so its flips are too few: measure with another, --extractor"}
 
 
 def report(folder: str | Path) -> list[Path]:

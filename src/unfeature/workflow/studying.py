@@ -80,7 +80,7 @@ def study_unlearn(
     folder: str | Path,
     *,
     steps: int = 1000,
-    extractors: tuple[str, str] = ("mnist-digits", "mnist-digits"),
+    extractors: tuple[str, str] = ("mnist-gradients", "mnist-gradients"),
     count: int = 10_000,
     find_options: FindOptions | None = None,
     on_verb: Callable[[str], None] = lambda who: None,

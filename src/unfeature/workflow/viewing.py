@@ -247,7 +247,7 @@ class Viewer:
         """The shipped network where it may know such pictures: flips are told only there."""
         grey = self.generator.spec.image_shape[0] == 1
         made: Extractor | None = self._keep(
-            "extractor", 0, lambda: inputs.the_extractor("mnist-digits", self.generator) if grey else None
+            "extractor", 0, lambda: inputs.the_extractor("mnist-gradients", self.generator) if grey else None
         )
         return made
 
