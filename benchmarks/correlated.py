@@ -3,8 +3,8 @@
     UNFEATURE_ASSETS=../shared/assets python benchmarks/correlated.py
 
 face_cvae40 with two labels made to correlate at 0.8 (or -0.8); 500 marks a side without error; the paper's direction,
-and the same with everything kept that network a tells (benchmarks/judges/celeba.py), each at four margins. Teachers
-alone, on 20,000 fresh latents whose truth is known before and after: no judge. Writes
+and the same with everything kept that network a tells (benchmarks/judges/celeba.py), from the pooled threshold on, and
+at it with margins. Teachers alone, on 20,000 fresh latents whose truth is known before and after: no judge. Writes
 benchmarks/results/correlated.json and .md.
 """
 
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,38 +33,43 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAIRS = {("Goatee", "Male"): 0.8, ("Gray_Hair", "Young"): -0.8, ("Wearing_Lipstick", "Heavy_Makeup"): 0.8}
 """(removed, kept) -> correlation of their latents."""
-COUNT, MARGINS = 20_000, (0.0, 0.5, 1.0, 2.0)
+COUNT, OFFSETS, MARGINS = 20_000, (0.0, 0.5, 0.75, 1.0, 1.25, 1.5), (0.0, 0.5, 1.0, 2.0)
+WAYS = ("paper", "kept")
 COLUMNS = (
-    *("removed", "kept", "way", "margin", "removed: before", "after", "where kept shows", "where not"),
+    *("removed", "kept", "way", "threshold", "margin", "removed: before", "after", "where kept shows", "where not"),
     *("kept: before", "after", "warned"),
 )
 
 
-def run(folder: Path, removed: str, kept: str, correlation: float) -> list[dict[str, Any]]:
-    """Both ways on the same marks."""
-    if not (folder / "feedback.json").is_file():
-        arguments = {"correlated": {f"{kept}+{removed}": correlation}}
-        workflow.sample(
-            folder, f"{HERE / 'generators/face_cvae40.py'}:load", o.SampleOptions(count=20_000), None, arguments
-        )
-        workflow.mark(folder, removed, "truth")
-    return [row for way in ("paper", "kept") for row in figures(folder, removed, kept, way)]
-
-
-def figures(folder: Path, removed: str, kept: str, way: str) -> list[dict[str, Any]]:
-    """Shares before and after, and inside the strata of the kept feature, a row for each margin."""
-    notes: list[str] = []
+def run(folder: Path, removed: str, kept: str, correlation: float, way: str) -> list[dict[str, Any]]:
+    """One way on marks that are the same for both; its rows."""
     keep = (f"rest={HERE / 'judges/celeba.py'}:a_{removed}",) if way == "kept" else ()
-    found = workflow.find(folder, o.FindOptions(keep=keep), on_note=notes.append)
-    assert isinstance(found, LinearFeature)
+    if not (folder / "warned.json").is_file():
+        notes: list[str] = []
+        generator, arguments = (
+            f"{HERE / 'generators/face_cvae40.py'}:load",
+            {"correlated": {f"{kept}+{removed}": correlation}},
+        )
+        workflow.sample(folder, generator, o.SampleOptions(count=20_000), None, arguments)
+        workflow.mark(folder, removed, "truth")
+        workflow.find(folder, o.FindOptions(keep=keep), on_note=notes.append)
+        (folder / "warned.json").write_text(json.dumps(sum(f"also {kept}" in note for note in notes) if keep else ""))
+    told = {"removed": removed, "kept_feature": kept, "way": way}
+    warned = {"warned": json.loads((folder / "warned.json").read_text())}
+    return [told | figures | warned for figures in front(folder, removed, kept)]
+
+
+def front(folder: Path, removed: str, kept: str) -> Iterator[dict[str, Any]]:
+    """Shares before and after, and inside the strata of the kept feature, at each strength."""
     generator, about = inputs.the_generator(Run(folder))
+    found, _ = inputs.the_feature(Run(folder), generator)
     labels = generator.module
-    assert isinstance(labels, Labelled)
+    assert isinstance(labels, Labelled) and isinstance(found, LinearFeature)
     latents = generator.sample_latents(stream("evaluate", about.seed, 0, COUNT))
     columns = [labels.attributes.index(name) for name in (removed, kept)]
-    warned, rows = sum(f"also {kept}" in note for note in notes) if keep else "", []
-    for margin in MARGINS:
-        erased = found.adjusted(found.threshold, margin).erase(latents)
+    for offset, margin in [*((offset, 0.0) for offset in OFFSETS), *((0.0, margin) for margin in MARGINS[1:])]:
+        threshold = found.threshold + offset
+        erased = found.adjusted(threshold, margin).erase(latents)
         (had, was), (has, stays) = (labels.truth(z)[:, columns].T for z in (latents, erased))
         shares = {
             "before": had,
@@ -72,9 +79,7 @@ def figures(folder: Path, removed: str, kept: str, way: str) -> list[dict[str, A
             "kept_before": was,
             "kept": stays,
         }
-        told: dict[str, Any] = {"removed": removed, "kept_feature": kept, "way": way, "margin": margin}
-        rows.append(told | {name: share(mask) for name, mask in shares.items()} | {"warned": warned})
-    return rows
+        yield {"threshold": f"{threshold:.2f}", "margin": margin} | {name: share(mask) for name, mask in shares.items()}
 
 
 def share(mask: Tensor) -> dict[str, Any]:
@@ -94,12 +99,12 @@ def write(rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Every pair, the results written after each."""
+    """Every pair and way, the results written after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/correlated"))
     folder, rows = parser.parse_args().runs, list[dict[str, Any]]()
-    for (removed, kept), correlation in PAIRS.items():
-        rows += run(folder / f"{removed}-{kept}", removed, kept, correlation)
+    for ((removed, kept), correlation), way in product(PAIRS.items(), WAYS):
+        rows += run(folder / f"{removed}-{kept}-{way}", removed, kept, correlation, way)
         write(rows)
 
 

@@ -25,7 +25,7 @@ LIMITS = (
 )
 UNATTACKED = (
     "Somebody who has the weights may search for latents that still show the feature, or train it back in. "
-    "This report does not measure that: `unfeature attack` does."
+    "This report does not measure that; unfeature attack does."
 )
 ATTACKED = (
     "Attacks that were not tried, or tried longer, may bring back more than these did. What they brought back from the "
