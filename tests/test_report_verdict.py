@@ -63,6 +63,18 @@ def test_far_reach_of_the_edit_is_told() -> None:
     assert outcome.sentence.endswith("but the edit reaches far: 11.0 % of all that never had it changed digit.")
 
 
+def test_pictures_like_none_of_the_originals_fail() -> None:
+    """By the near ends of the intervals: 4 times the larger of the teacher's and the original's distance is allowed."""
+    for distance, status in ((14.0, "removed"), (16.0, "failed")):
+        evaluation = _evaluation(0.003)
+        for row, value in (("original", 1.5), ("teacher", 3.0), ("unlearned", distance)):
+            name = "fd10k_mnist-digits"
+            evaluation.row(row).scores[name] = Score(name, value, value - 1, value + 0.5, N)
+        outcome = verdict(evaluation)
+        assert outcome.status == status, outcome.sentence
+    assert "distance to pictures without the feature is 16, where 3.5 would be much" in outcome.sentence
+
+
 def test_classes_that_are_not_the_pictures_own_decide_nothing() -> None:
     outcome = verdict(_evaluation(0.003, flips=0.4, extractor={"name": "squeezenet10-128px"}))
     assert outcome.status == "removed"
