@@ -3,9 +3,9 @@
     UNFEATURE_ASSETS=../shared/assets python benchmarks/correlated.py
 
 face_cvae40 with two labels made to correlate at 0.8 (or -0.8); 500 marks a side without error; the paper's direction,
-and the same with everything kept that network a tells (benchmarks/judges/celeba.py), from the pooled threshold on, and
-at it with margins. Teachers alone, on 20,000 fresh latents whose truth is known before and after: no judge. Writes
-benchmarks/results/correlated.json and .md.
+and the same with everything kept that network a tells (benchmarks/judges/celeba.py), at thresholds around the pooled
+one, and at it with margins. Teachers alone, on 20,000 fresh latents whose truth is known before and after: no judge.
+Writes benchmarks/results/correlated.json and .md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAIRS = {("Goatee", "Male"): 0.8, ("Gray_Hair", "Young"): -0.8, ("Wearing_Lipstick", "Heavy_Makeup"): 0.8}
 """(removed, kept) -> correlation of their latents."""
-COUNT, OFFSETS, MARGINS = 20_000, (0.0, 0.5, 0.75, 1.0, 1.25, 1.5), (0.0, 0.5, 1.0, 2.0)
+COUNT, OFFSETS, MARGINS = 20_000, (-1.5, -1.0, -0.5, 0.0, 0.5, 0.75, 1.0, 1.25, 1.5), (0.0, 0.5, 1.0, 2.0)
 WAYS = ("paper", "kept")
 COLUMNS = (
     *("removed", "kept", "way", "threshold", "margin", "removed: before", "after", "where kept shows", "where not"),
