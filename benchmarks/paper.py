@@ -47,7 +47,7 @@ page.
 def lines(results: dict[str, Any]) -> list[list[str]]:
     """The paper's line, then one for each generator, feature and method."""
     told = [PAPER]
-    for (generator, feature, method), cells in grouped(results["rows"]).items():
+    for (generator, feature, method), cells in grouped(results["rows"], ("generator", "feature", "method")).items():
         if method not in METHODS:
             continue
         before, after = (_mean(cells, row, "target_ratio") for row in ("original", "unlearned"))

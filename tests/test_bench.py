@@ -98,12 +98,16 @@ def row(method: str, seed: int, ratio: float) -> dict[str, object]:
 
 
 def test_the_table_tells_means_and_ranges_over_seeds() -> None:
-    told = {"title": "T", "rows": [row("paper", 0, 0.02), row("paper", 1, 0.004), row("mine", 0, 0.002)]}
+    told = {
+        "title": "T",
+        "axes": ["method"],
+        "rows": [row("paper", 0, 0.02), row("paper", 1, 0.004), row("mine", 0, 0.002)],
+    }
     lines = bench_table(told).splitlines()
     paper = next(line for line in lines if line.startswith("| paper | unlearned"))
     assert "0.0120 (0.0040 to 0.0200)" in paper and "| 1 of 2 | 2 | 100 each |" in paper
     assert "0.0020 (0.0010 to 0.0040)" in next(line for line in lines if line.startswith("| mine | unlearned"))
-    assert bench_table({"title": "T", "rows": []}) == "# T\n\nNo cell is finished yet.\n"
+    assert bench_table({"title": "T", "axes": ["method"], "rows": []}) == "# T\n\nNo cell is finished yet.\n"
     drawn = bench_svg(told)
     assert drawn == bench_svg(json.loads(json.dumps(told))) and "<svg" in drawn
 

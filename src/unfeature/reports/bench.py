@@ -28,11 +28,11 @@ def bench_table(results: Mapping[str, Any]) -> str:
     rows: Rows = results["rows"]
     if not rows:
         return f"# {results['title']}\n\nNo cell is finished yet.\n"
-    axes = list(rows[0]["values"])
+    axes = results["axes"]
     distance = next((name for name in rows[0]["floor"] if name.startswith("fd")), "")
     columns = [*axes, "row", *FIGURES.values(), f"{distance or 'FD'}", "floor", "removed", "seeds", "pictures"]
     lines = [columns, ["---"] * len(columns)]
-    for values, cells in grouped(rows).items():
+    for values, cells in grouped(rows, axes).items():
         for row, named in ROWS.items():
             found = [[cell["scores"][row].get(name) for cell in cells] for name in (*FIGURES, distance)]
             floor = [cell["floor"].get(distance) for cell in cells]
@@ -46,11 +46,11 @@ def bench_table(results: Mapping[str, Any]) -> str:
     return head + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def grouped(rows: Rows) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
-    """Values of all axes -> the cells of every seed."""
+def grouped(rows: Rows, axes: Sequence[str]) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
+    """Values of the axes, in their order -> the cells of every seed."""
     found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
-        found.setdefault(tuple(row["values"].values()), []).append(row)
+        found.setdefault(tuple(row["values"][axis] for axis in axes), []).append(row)
     return found
 
 
@@ -66,14 +66,15 @@ def _over_seeds(scores: Sequence[Mapping[str, Any] | None]) -> str:
 def bench_svg(results: Mapping[str, Any]) -> str:
     """Target ratio against pictures that changed though they never had it, a colour for each value of the last axis."""
     rows: Rows = results["rows"]
-    names = list(dict.fromkeys(_last(row) for row in rows))
+    last = results["axes"][-1]
+    names = list(dict.fromkeys(row["values"][last] for row in rows))
     stream = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "bench", "font.size": 9}):
         figure = Figure(figsize=(6.4, 4), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         for row in rows:
-            _points(axes, row, f"C{names.index(_last(row))}")
+            _points(axes, row, f"C{names.index(row['values'][last])}")
         for i, name in enumerate(names):
             axes.plot([], [], "o", color=f"C{i}", label=name)
         axes.set_title(results["title"])
@@ -85,11 +86,6 @@ def bench_svg(results: Mapping[str, Any]) -> str:
             axes.legend(frameon=False, title="filled: unlearned, open: teacher")
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
-
-
-def _last(row: Mapping[str, Any]) -> str:
-    """The name of its value on the last axis."""
-    return str(list(row["values"].values())[-1])
 
 
 def _points(axes: Axes, row: Mapping[str, Any], colour: str) -> None:

@@ -137,7 +137,7 @@ def results(options: BenchOptions, out: Path) -> list[Path]:
     from unfeature.reports.bench import bench_svg, bench_table
 
     with_one = versions() | {"threads": "1"}
-    told = {"title": options.title, "versions": with_one, "rows": list(_rows(options, out))}
+    told = {"title": options.title, "axes": list(options.axes), "versions": with_one, "rows": list(_rows(options, out))}
     made = Run(out)
     return [
         made.write_json("results.json", told),
