@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,8 @@ FIGURES = {
     "flips_untouched": "flips, untouched",
 }
 Rows = Sequence[Mapping[str, Any]]
+ACROSS, LEAST, SHAPES = 4, 0.01, "osD^vP*X<>"
+"""Panels beside each other; per cent where shares of none are drawn; markers."""
 
 
 def bench_table(results: Mapping[str, Any]) -> str:
@@ -64,34 +67,48 @@ def _over_seeds(scores: Sequence[Mapping[str, Any] | None]) -> str:
 
 
 def bench_svg(results: Mapping[str, Any]) -> str:
-    """Target ratio against pictures that changed though they never had it, a colour for each value of the last axis."""
-    rows: Rows = results["rows"]
-    last = results["axes"][-1]
-    names = list(dict.fromkeys(row["values"][last] for row in rows))
+    """Target ratio against pictures that changed though they never had it.
+
+    A panel for each combination of all axes but the last, a colour and a shape for each of its values. Both scales are
+    logarithmic; what is less than LEAST is drawn there.
+    """
+    rows, axes = results["rows"], results["axes"]
+    names = list(dict.fromkeys(row["values"][axes[-1]] for row in rows))
+    groups = grouped(rows, axes[:-1]) or {(): []}
+    wide = min(ACROSS, len(groups))
+    deep = -(-len(groups) // wide)
     stream = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "bench", "font.size": 9}):
-        figure = Figure(figsize=(6.4, 4), layout="constrained")
+        figure = Figure(figsize=(max(6.4, 3.4 * wide), 2.8 * deep + 1.4), layout="constrained")
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        for row in rows:
-            _points(axes, row, f"C{names.index(row['values'][last])}")
-        for i, name in enumerate(names):
-            axes.plot([], [], "o", color=f"C{i}", label=name)
-        axes.set_title(results["title"])
-        axes.set_xlabel("pictures that changed though they never had it, %")
-        axes.set_ylabel("pictures that show it, %")
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
-        if names:
-            axes.legend(frameon=False, title="filled: unlearned, open: teacher")
+        panels = figure.subplots(deep, wide, squeeze=False, sharex=True, sharey=True).flatten()
+        for panel, (values, cells) in zip(panels, groups.items(), strict=False):
+            panel.set_title(", ".join(values), fontsize=9)
+            panel.set(xscale="log", yscale="log", xlabel="never had it, yet changed, %")
+            for axis in (panel.xaxis, panel.yaxis):
+                axis.set_major_formatter("{x:g}")
+            for cell in cells:
+                _points(panel, cell, names.index(cell["values"][axes[-1]]))
+        for panel in panels[len(groups) :]:
+            panel.set_axis_off()
+        lines = [Line2D([], [], linestyle="", **_look(i), label=name) for i, name in enumerate(names)]
+        figure.suptitle(results["title"])
+        panels[0].set_ylabel("pictures that show it, %")
+        if lines:
+            told = "filled: unlearned, open: teacher"
+            figure.legend(handles=lines, loc="outside lower center", ncols=4, frameon=False, title=told)
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
 
 
-def _points(axes: Axes, row: Mapping[str, Any], colour: str) -> None:
+def _look(number: int) -> dict[str, Any]:
+    return {"color": f"C{number % 10}", "marker": SHAPES[number % len(SHAPES)], "markersize": 5}
+
+
+def _points(panel: Axes, cell: Mapping[str, Any], number: int) -> None:
     """One for the teacher and one for the copy, where both figures were measured."""
-    for side, filled in (("teacher", "none"), ("unlearned", colour)):
-        scores = [row["scores"][side].get(name) for name in ("flips_never_had", "target_ratio")]
+    for side, filled in (("teacher", {"markerfacecolor": "none"}), ("unlearned", {})):
+        scores = [cell["scores"][side].get(name) for name in ("flips_never_had", "target_ratio")]
         if all(score is not None and score["n"] for score in scores):
-            x, y = (100 * score["value"] for score in scores)
-            axes.plot(x, y, "o", markerfacecolor=filled, color=colour)
+            x, y = (max(LEAST, 100 * score["value"]) for score in scores)
+            panel.plot(x, y, linestyle="", **(_look(number) | filled))
