@@ -46,8 +46,10 @@ class Loop:
             fabric.to_device(copied.module)
             copied.module.requires_grad_(copied is self.student)
         self.parameters = dict(self.student.module.named_parameters())
-        self.adam = torch.optim.Adam([{"params": [p]} for p in self.parameters.values()], fused=True)
-        self.sizes = [size_of(p) if options.relative else 1.0 for p in self.parameters.values()]
+        together = list(self.parameters.values())
+        groups = [[p] for p in together] if options.relative else [together]  # a group costs a tenth of a millisecond
+        self.adam = torch.optim.Adam([{"params": group} for group in groups], fused=True)
+        self.sizes = [size_of(p) for p in together] if options.relative else [1.0]
         shape = generator.spec.image_shape
         self.rows = rows_at_once(shape, PASS_PIXELS, 1, options.batch)
         self.probe = self.teacher.sample_latents(stream("probe", seed, 0, rows_at_once(shape, PROBE_PIXELS, 32, PROBE)))
