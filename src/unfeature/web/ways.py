@@ -59,7 +59,7 @@ def find_options(folder: Path, told: Mapping[str, Any]) -> FindOptions:
     if told["way"] == DIRECTION:
         return FindOptions.parse({part: told[part] for part in STRENGTH})
     keep = tuple(f"{name}={folder.parent / name / 'feedback.json'}" for name in told["keep"])
-    given = {"keep": keep, "extractor": "mnist-digits" if _grey(folder) else ""}
+    given = {"keep": keep} if _grey(folder) else {"keep": keep, "extractor": ""}
     return FindOptions.parse(base(told["way"]).find.model_dump() | given)
 
 

@@ -54,8 +54,8 @@ def guides(run: Run, generator: Generator, finds: Sequence[Mapping[str, Any]], h
         if how.extractor and (how.finder != "linear" or any(is_marks_file(reference) for _, reference in how.kept)):
             network = helpers.extractor(how.extractor)
             if network is not None:
-                seen = weights(lambda x, network=network: (network.embed(x), network.logits(x)), images)  # type: ignore[misc]
-                found[how.extractor] = Guided("the probe's network", how.extractor, about_extractor(network), seen)
+                about, seen = about_extractor(network), weights_of(network, images)
+                found[how.extractor] = Guided("the probe's network", how.extractor, about, seen)
     return list(found.values())
 
 
@@ -95,9 +95,16 @@ def about_extractor(extractor: Extractor) -> dict[str, str]:
     return about | dict(getattr(extractor, "about", {}))
 
 
+def weights_of(extractor: Extractor, images: Tensor) -> frozenset[str]:
+    """Hashes of all that it uses while it looks at images (n, c, h, w)."""
+    return weights(lambda x: (extractor.embed(x), extractor.logits(x)), images)
+
+
 def doubt(reference: str, extractor: Extractor, guided: Sequence[Guided], images: Tensor) -> dict[str, str]:
     """A warning where the network that counts flips, or one with weights of its own, had a hand in the feature."""
-    own = weights(lambda x: (extractor.embed(x), extractor.logits(x)), images)
+    if not guided:
+        return {}
+    own = weights_of(extractor, images)
     if not any(_why(reference, own, guide) for guide in guided):
         return {}
     return {"note": "it guided the search too, so its flips are too few: measure with another, --extractor"}
