@@ -78,7 +78,7 @@ def train_digits(options: argparse.Namespace, made: Callable[[], DigitNet], data
     names = ("seed", "epochs", "batch", "learning_rate", "weight_decay")
     state = TrainingState(
         options.state,
-        {name: getattr(options, name) for name in names} | {"data": data.identity},
+        {name: getattr(options, name) for name in names} | {"data": data.trained_on},
         {"network": network, "average": average},
         {"optimizer": optimizer},
     )

@@ -87,7 +87,7 @@ def train_gan(options: argparse.Namespace, data: Mnist) -> DCGAN:
     asked = {key: getattr(options, key) for key in TRAINED_WITH}
     generator = with_batch_norm(DCGAN(options.latent_dim))
     training = GanTraining(generator, generator, data.train_images, **asked)
-    train(training.state(options.state, {**asked, "data": data.identity}), options.steps, training.one_step)
+    train(training.state(options.state, {**asked, "data": data.trained_on}), options.steps, training.one_step)
     average: DCGAN = training.average  # type: ignore[assignment]
     measure_batch_statistics(average, options.seed)
     return fold_batch_norm(average)

@@ -5,8 +5,6 @@ It learns from the 10,000 pictures that `mnist-digits` has not seen, and is test
 python recipes/mnist_gradients.py        about 2 minutes on one core, resumable
 """
 
-from dataclasses import replace
-
 from mnist_digits import digits_parser, train_digits, write_digits
 from training import load_mnist, recipe_command, start_recipe
 
@@ -22,19 +20,10 @@ def main() -> None:
     parser.set_defaults(seed=1)
     options = parser.parse_args()
     start_recipe(options.seed, options.threads)
-    data = load_mnist(options.data)
-    other = replace(
-        data,
-        train_images=data.test_images,
-        train_labels=data.test_labels,
-        test_images=data.train_images,
-        test_labels=data.train_labels,
-        left_out=", which are the test images",
-    )
-    network = train_digits(options, lambda: GradientNet(**ARGUMENTS), other)
-    trained_on = f"MNIST, the 10,000 test images; mnist.npz sha256 {data.sha256}"
-    about = {"family": "gradient-net", "arguments": ARGUMENTS, "trained_on": trained_on, "recipe": RECIPE}
-    write_digits(network, other, about | {"command": recipe_command(RECIPE, parser)}, options)
+    data = load_mnist(options.data).exchanged()
+    network = train_digits(options, lambda: GradientNet(**ARGUMENTS), data)
+    about = {"family": "gradient-net", "arguments": ARGUMENTS, "trained_on": data.trained_on, "recipe": RECIPE}
+    write_digits(network, data, about | {"command": recipe_command(RECIPE, parser)}, options)
 
 
 if __name__ == "__main__":

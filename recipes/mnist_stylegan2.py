@@ -46,7 +46,7 @@ def train_gan(options: argparse.Namespace, data: Mnist) -> StyleGAN2:
     generator = StyleGAN2(**SIZES, z_dim=options.latent_dim, clamp=None)  # type: ignore[arg-type]
     images = F.pad(data.train_images, (2, 2, 2, 2))
     training = GanTraining(generator, lambda latents: (generator.signed(latents) + 1) / 2, images, **asked)
-    train(training.state(options.state, {**asked, "data": data.identity}), options.steps, training.one_step)
+    train(training.state(options.state, {**asked, "data": data.trained_on}), options.steps, training.one_step)
     average: StyleGAN2 = training.average  # type: ignore[assignment]
     measure_mean_w(average, options.seed)
     return average

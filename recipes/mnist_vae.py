@@ -182,7 +182,7 @@ def falling(done: float) -> float:
 def train_vae(options: argparse.Namespace, data: Mnist) -> ConvDecoder:
     """The average of the decoder's weights at the end of training."""
     training = VaeTraining(options, data.train_images)
-    train(training.state(data.identity), options.steps, training.one_step)
+    train(training.state(data.trained_on), options.steps, training.one_step)
     return training.average
 
 

@@ -38,19 +38,27 @@ class Mnist:
     test_images: Tensor
     test_labels: Tensor
     sha256: str
+    those: str = "60,000 training images"
+    """Which images of MNIST are to be learnt from, in words."""
     left_out: str = ""
-    """Which training images are not there, in words."""
+    """Which of them are not there, in words."""
 
     @property
     def trained_on(self) -> str:
-        """The card's `trained_on` of a model trained on the training images."""
-        kept = f"{len(self.train_images):,} of the 60,000" if self.left_out else "the 60,000"
-        return f"MNIST, {kept} training images{self.left_out}; mnist.npz sha256 {self.sha256}"
+        """The card's `trained_on` of a model trained on the training images; a training state remembers it too."""
+        kept = f"{len(self.train_images):,} of the" if self.left_out else "the"
+        return f"MNIST, {kept} {self.those}{self.left_out}; mnist.npz sha256 {self.sha256}"
 
-    @property
-    def identity(self) -> str:
-        """What a training state remembers of the data."""
-        return self.sha256 + self.left_out
+    def exchanged(self) -> "Mnist":
+        """The test images to be learnt from, the training images to be tested on."""
+        return replace(
+            self,
+            train_images=self.test_images,
+            train_labels=self.test_labels,
+            test_images=self.train_images,
+            test_labels=self.train_labels,
+            those="10,000 test images",
+        )
 
     def without(self, feature: str) -> "Mnist":
         """The same with no training image that shows MEASUREMENT:CUT, e.g. thickness:3.5 (px); "" leaves none out."""

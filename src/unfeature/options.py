@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unfeature.errors import BadOption, UnknownName
 
+FLIPS = "mnist-gradients"
+"""The shipped network that tells flips and distances of grey pictures; it guides nobody."""
+
 
 class Options(BaseModel):
     """Frozen, and an unknown name is an error."""
@@ -129,7 +132,7 @@ class PreviewOptions(Options):
     """The teacher's numbers before any training."""
 
     extractor: str = Field(
-        "mnist-gradients", description="Network whose classes tell flips: a name or FILE.py:FUNCTION; empty: no flips."
+        FLIPS, description="Network whose classes tell flips: a name or FILE.py:FUNCTION; empty: no flips."
     )
     count: int = Field(2000, ge=10, le=1_000_000, description="Fresh samples measured.")
     thresholds: tuple[float, ...] = Field((), description="Thresholds to compare, in latent units; repeat the flag.")
@@ -184,9 +187,7 @@ class UnlearnOptions(Options):
 class EvaluateOptions(Options):
     """The evidence."""
 
-    extractor: str = Field(
-        "mnist-gradients", description="Network behind distances and flips: a name or FILE.py:FUNCTION."
-    )
+    extractor: str = Field(FLIPS, description="Network behind distances and flips: a name or FILE.py:FUNCTION.")
 
     count: int = Field(10_000, ge=100, le=10_000_000, description="Fresh samples per row.")
     instant: bool = Field(False, description="Also a row for the instant edit, which needs no training.")

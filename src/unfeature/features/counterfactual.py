@@ -188,7 +188,7 @@ class Counterfactual:
 
     def fitted(self, original: Generator, marked: fresh.Marked, name: str) -> tuple[CounterfactualFeature, fresh.Fresh]:
         """The feature of that name for a guide, and the fresh samples it was fitted to; `original` is frozen."""
-        least = marked.threshold()
+        least = fresh.with_odds(original, marked, self.options, self.seed).threshold()
         passed: list[tuple[Tensor, Tensor, Tensor]] = []
 
         def collect(latents: Tensor, images: Tensor, log_odds: Tensor) -> None:

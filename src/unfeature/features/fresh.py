@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -122,15 +122,22 @@ def learn(generator: Generator, feedback: Feedback, options: FindOptions, helper
         with torch.no_grad():
             said = torch.cat([named.log_odds(part) for part in torch.split(images, PART)])
         log_odds = said.double().numpy()
-        odds = draw(generator, named.log_odds, options.model_copy(update={"samples": min(ODDS, options.samples)}), seed)
-        most = best_by_odds(odds.said.double().numpy())
-        return Marked(named, labels, log_odds, _rates(labels, log_odds), most=most)
+        return Marked(named, labels, log_odds, _rates(labels, log_odds))
     network = helpers.extractor(options.extractor)
     latents, images = drawn(generator, np.array([*seeds, *feedback.unsure], dtype=np.int64))
     probe, rates, out, unsure = fit_robust(latents, images, labels, seed=seed, extractor=network)
     held_out = np.clip(probe.held_out, 1e-9, 1 - 1e-9)
     guide = ProbeGuide(probe, options.extractor)
     return Marked(guide, labels, np.log(held_out / (1 - held_out)), rates, out, unsure)
+
+
+def with_odds(generator: Generator, marked: Marked, options: FindOptions, seed: int) -> Marked:
+    """The same; a network that the user named has its `most` from its own odds of fresh pictures."""
+    if not isinstance(marked.guide, JudgeGuide):
+        return marked
+    few = options.model_copy(update={"samples": min(ODDS, options.samples)})
+    odds = draw(generator, marked.guide.log_odds, few, seed)
+    return replace(marked, most=best_by_odds(odds.said.double().numpy()))
 
 
 def best_by_odds(log_odds: Values) -> float:

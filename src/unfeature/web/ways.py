@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from unfeature.errors import BadOption
-from unfeature.options import FindOptions, RunOptions, UnlearnOptions
+from unfeature.options import FLIPS, FindOptions, RunOptions, UnlearnOptions
 from unfeature.presets import read_options
 
 Way = Literal["linear", "counterfactual", "auto"]
@@ -82,7 +82,7 @@ def went(folder: Path, feature: Mapping[str, Any]) -> dict[str, Any]:
 
 def extractors(folder: Path) -> tuple[str, str]:
     """Which network knows the pictures' classes, if any, and in whose features distances are measured."""
-    return ("mnist-gradients", "mnist-gradients") if _grey(folder) else ("", "squeezenet")
+    return (FLIPS, FLIPS) if _grey(folder) else ("", "squeezenet")
 
 
 def _grey(folder: Path) -> bool:

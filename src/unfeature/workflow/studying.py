@@ -14,7 +14,7 @@ from unfeature.artifacts import Evaluation, Feedback, Gallery, Preview, Score, S
 from unfeature.drawing import BATCH, drawn
 from unfeature.errors import MissingStep, UnknownName
 from unfeature.images import rows_at_once, to_pixels
-from unfeature.options import EvaluateOptions, FindOptions, PreviewOptions, UnlearnOptions
+from unfeature.options import FLIPS, EvaluateOptions, FindOptions, PreviewOptions, UnlearnOptions
 from unfeature.protocols import Generator, Judge
 from unfeature.seeds import stream
 from unfeature.store import Run, write_atomic
@@ -80,7 +80,7 @@ def study_unlearn(
     folder: str | Path,
     *,
     steps: int = 1000,
-    extractors: tuple[str, str] = ("mnist-gradients", "mnist-gradients"),
+    extractors: tuple[str, str] = (FLIPS, FLIPS),
     count: int = 10_000,
     find_options: FindOptions | None = None,
     on_verb: Callable[[str], None] = lambda who: None,

@@ -26,7 +26,7 @@ from unfeature.features.suggestions import suggest
 from unfeature.features.views import SPACES, Space, reduced
 from unfeature.generators.filling import fill
 from unfeature.images import Pixels, rows_at_once, sheet, to_pixels
-from unfeature.options import FindOptions
+from unfeature.options import FLIPS, FindOptions
 from unfeature.protocols import Extractor, Judge
 from unfeature.reports.words import percent, percent_range
 from unfeature.seeds import Seeds, stream
@@ -247,7 +247,7 @@ class Viewer:
         """The shipped network where it may know such pictures: flips are told only there."""
         grey = self.generator.spec.image_shape[0] == 1
         made: Extractor | None = self._keep(
-            "extractor", 0, lambda: inputs.the_extractor("mnist-gradients", self.generator) if grey else None
+            "extractor", 0, lambda: inputs.the_extractor(FLIPS, self.generator) if grey else None
         )
         return made
 
