@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from unfeature.generators.layers import Shape, builds
 
 _SIDE = 7  # of the first picture-like tensor; doubled twice
 _SLOPE = 0.2  # of the leaky ReLUs
+_LINEAR = 7  # layers before the first convolution
 
 
 class DCGAN(nn.Module):
@@ -58,5 +60,7 @@ class DCGAN(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n, 1, 28, 28) in [0, 1]."""
-        images: Tensor = self.layers(latents)
+        # with the channels last, which the last convolution to one channel wants: two thirds of a step's time on a CPU
+        first = self.layers[:_LINEAR](latents).contiguous(memory_format=torch.channels_last)
+        images: Tensor = self.layers[_LINEAR:](first)
         return images
