@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import Command
+from pages import wait
 
 from unfeature.errors import BadFile, BadOption, UnknownName
 from unfeature.options import BenchOptions
 from unfeature.reports.bench import bench_svg, bench_table
-from unfeature.workflow import bench_cells, read_bench
+from unfeature.store import Run
+from unfeature.workflow import bench_cells, benching, read_bench
 
 TABLES = sorted((Path(__file__).parents[1] / "benchmarks/tables").glob("*.toml"))
 
@@ -108,8 +114,54 @@ def test_the_table_tells_means_and_ranges_over_seeds() -> None:
     assert "0.0120 (0.0040 to 0.0200)" in paper and "| 1 of 2 | 2 | 100 each |" in paper
     assert "0.0020 (0.0010 to 0.0040)" in next(line for line in lines if line.startswith("| mine | unlearned"))
     assert bench_table({"title": "T", "axes": ["method"], "rows": []}) == "# T\n\nNo cell is finished yet.\n"
+    assert not any("trained without" in line for line in lines)
+    told["rows"][0]["scores"]["control"] = {"target_ratio": score(0.003)}  # type: ignore[index]
+    control = [line for line in bench_table(told).splitlines() if "| trained without it |" in line]
+    assert len(control) == 1 and "| paper | trained without it | 0.0030 (0.0015 to 0.0060) |  |" in control[0]
     drawn = bench_svg(told)
     assert drawn == bench_svg(json.loads(json.dumps(told))) and "<svg" in drawn
+
+
+def test_a_cell_that_another_process_is_at_or_has_made_is_left_to_it(tmp_path: Path) -> None:
+    cell = bench_cells(options())[0]
+    with Run(tmp_path / cell.name).held(new=True, lock=benching.LOCK):
+        assert benching._make(tmp_path, cell) == (False, "")
+    held = Run(tmp_path / cell.name)
+    held.write_json(benching.CELL, cell.options.model_dump(mode="json"))
+    held.write_json(benching.DONE, {})
+    assert benching._make(tmp_path, cell) == (True, "") and not held.has("run.json")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are found in /proc")
+def test_who_is_killed_leaves_nobody_at_work(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(SMALL.replace("steps = 4", "steps = 100000"))
+    parent, children = _at_work(tmp_path)
+    os.kill(int(children[-1]), signal.SIGKILL)
+    said = parent.communicate(timeout=120)[1].decode()
+    assert parent.returncode == 2 and "was killed, perhaps since memory ran out" in said, said
+    wait(lambda: not any(map(_runs, children)))
+    parent, children = _at_work(tmp_path)
+    parent.kill()
+    parent.communicate()
+    wait(lambda: not any(map(_runs, children)))
+
+
+def _at_work(folder: Path) -> tuple[subprocess.Popen[bytes], list[str]]:
+    """A benchmark of two cells in training, and its processes."""
+    command = [sys.executable, "-m", "unfeature", "bench", "small.toml", "out", "--processes", "2"]
+    for left in folder.glob("out/*/training.safetensors"):
+        left.unlink()
+    parent = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait(lambda: len(list(folder.glob("out/*/training.safetensors"))) == 2 or parent.poll() is not None)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    assert len(children) >= 2
+    return parent, children
+
+
+def _runs(pid: str) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.is_file() and "State:\tZ" not in status.read_text()
 
 
 @pytest.mark.slow
@@ -125,6 +177,10 @@ def test_a_benchmark_goes_on_to_the_same_results(tmp_path: Path, command: Comman
         (folder / "mnist-vae-1-3" / name).unlink()
     assert command("bench", file, folder).code == 0
     assert (folder / "results.json").read_bytes() == first
+    file.write_text(SMALL + '[axes.alpha.wrong.find]\nfinder = "auto"\nthreshold = 0.5\n')
+    said = command("bench", file, folder)
+    assert said.code == 2 and "1 of 3 cells could not be made" in said.err and "mnist-vae-wrong-3: " in said.err
+    assert json.loads((folder / "results.json").read_bytes())["rows"] == json.loads(first)["rows"]
     file.write_text(SMALL.replace("steps = 4", "steps = 5"))
     said = command("bench", file, folder)
     assert said.code == 2 and "made with other options" in said.err

@@ -197,6 +197,26 @@ def test_a_copy_that_learned_nothing_scores_as_the_original(tiny_run: Path) -> N
     assert found.row("unlearned").distribution == found.row("original").distribution
 
 
+def test_a_generator_that_never_had_it_has_a_row_without_pairs(tiny_run: Path, command: Command) -> None:
+    copy, counted = tiny_run / "unlearned.safetensors", ["--count", "300"]
+    said = command("evaluate", tiny_run, *counted, "--control", copy)
+    assert said.code == 0, said.err
+    found = _evaluation(tiny_run)
+    assert [row.name for row in found.rows] == ["original", "filter", "control", "teacher", "unlearned"]
+    control, unlearned = found.row("control"), found.row("unlearned")
+    assert control.scores == {name: unlearned.scores[name] for name in control.scores}, "the same pictures at last"
+    assert {"target_ratio", "coverage300_mnist-gradients"} <= set(control.scores) == set(found.row("filter").scores)
+    assert control.distribution == unlearned.distribution and found.options["control"] == {"id": found.result.id}
+    assert command("report", tiny_run).code == 0 and "Trained without it" in (tiny_run / "report.html").read_text()
+
+    before = (tiny_run / "evaluation.json").read_bytes()
+    own = load_generator("mnist-vae")
+    (tiny_run / "own.safetensors").write_bytes(to_safetensors(own.module.state_dict(), {}))
+    said = command("evaluate", tiny_run, *counted, "--control", tiny_run / "own.safetensors")
+    assert said.code == 2 and "expected a generator that never had the feature" in said.err
+    assert (tiny_run / "evaluation.json").read_bytes() == before
+
+
 def test_a_run_started_anew_for_another_generator_refuses_the_old_things(tiny_run: Path) -> None:
     workflow.sample(tiny_run, "mnist-gan", SampleOptions(count=50))
     for verb in (workflow.find, workflow.preview, workflow.unlearn, workflow.evaluate):

@@ -89,6 +89,10 @@ class NotApplicable(UnfeatureError):
     """An attack that has nothing to work on here: it is left out, unless it was asked for by name."""
 
 
+class NotMade(UnfeatureError):
+    """Cells of a benchmark that could not be made; the others are in its table."""
+
+
 class DiskFull(UnfeatureError, OSError):
     """No room left; what was there before is untouched."""
 

@@ -25,11 +25,15 @@ from unfeature.tables import resolve
 ABOUT = {
     "original": "the generator as it came",
     "filter": "its samples, those with the feature thrown away (rejection filter)",
+    "control": "the same architecture trained without the feature; its latents mean other pictures",
     "teacher": "the original on erased latents (latent filter); what the copy learns from",
     "instant": "a copy with one layer fitted to the teacher in closed form, without training",
     "unlearned": "the trained copy",
 }
 """Row -> what made its images."""
+
+ASKED, ALONE = ("control", "instant"), ("filter", "control")
+"""Rows that are there where they are asked for; rows whose images have no pair at the original's latents."""
 
 MOST_REJECTED = 50
 """Times `n` samples are drawn in search of feature-free ones before the evaluation gives up."""
@@ -70,8 +74,10 @@ class Seen:
 class Rows:
     """Metrics and measured values of every row, filled batch by batch."""
 
-    def __init__(self, reference: Reference, others: Mapping[str, Judge] | None = None, instant: bool = False) -> None:
-        made = [row for row in ABOUT if instant or row != "instant"]
+    def __init__(
+        self, reference: Reference, others: Mapping[str, Judge] | None = None, asked: Sequence[str] = ()
+    ) -> None:
+        made = [row for row in ABOUT if row not in ASKED or row in asked]
         self.others = dict(others or {})
         """Feature -> judge of other features that the run answers for."""
         self.shown = {row: dict.fromkeys(self.others, 0) for row in made}
@@ -100,7 +106,7 @@ class Rows:
         rows: list[Row] = []
         edges: tuple[float, ...] | None = None
         for name, metrics in self.metrics.items():
-            scores = [s for metric in metrics if name != "filter" or not metric.paired for s in metric.compute()]
+            scores = [s for metric in metrics if name not in ALONE or not metric.paired for s in metric.compute()]
             if declares_rates(judge.about):
                 scores += [corrected(s, judge.about) for s in scores if s.name == "target_ratio"]
             shown = self.shown[name].items()
@@ -118,11 +124,19 @@ class Evaluator:
     """Draws, judges and measures; one object an evaluation."""
 
     def __init__(
-        self, judge: Judge, extractor: Extractor, n: int, seed: int, on_batch: Callable[[int, int], None]
+        self,
+        judge: Judge,
+        extractor: Extractor,
+        n: int,
+        seed: int,
+        on_batch: Callable[[int, int], None],
+        *,
+        control: bool = False,
     ) -> None:
+        """`on_batch` is told how many samples are done, of how many: with a `control` row n more."""
         self.judge, self.extractor, self.n, self.seed = judge, extractor, n, seed
         self.seeds: dict[str, list[int]] = {}
-        self._on_batch, self._done, self._total = on_batch, 0, 3 * n
+        self._on_batch, self._done, self._total = on_batch, 0, (3 + control) * n
         names = judge.attributes if isinstance(judge, AttributeJudge) else ()
         self.others = {name: i for i, name in enumerate(names) if name != judge.about.get("attribute")}
         """Attributes other than the feature, and their columns of the judge's scores."""
@@ -195,6 +209,12 @@ class Evaluator:
             self._advance(count)
             if left == 0:
                 break
+
+    def control(self, generator: Generator, rows: Rows) -> None:
+        """Fill the row of a generator that never had the feature: n of its samples, as they come."""
+        for _, images in batches(generator, stream("evaluate", self.seed, 0, self.n)):
+            rows.update("control", self.see(images), None, torch.zeros(len(images), dtype=torch.bool))
+            self._advance(len(images))
 
     def paired(
         self,

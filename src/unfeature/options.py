@@ -191,6 +191,9 @@ class EvaluateOptions(Options):
 
     count: int = Field(10_000, ge=100, le=10_000_000, description="Fresh samples per row.")
     instant: bool = Field(False, description="Also a row for the instant edit, which needs no training.")
+    control: str = Field(
+        "", description="Checkpoint of the same architecture that never had the feature: a row of its own."
+    )
 
 
 class AttackOptions(Options):

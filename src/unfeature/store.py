@@ -90,16 +90,17 @@ class Run:
         return self.path(name).is_file()
 
     @contextmanager
-    def held(self, *, new: bool = False) -> Iterator[None]:
+    def held(self, *, new: bool = False, lock: str = ".lock") -> Iterator[None]:
         """The folder for this process alone; RunBusy where another has it. A killed process lets go by dying.
 
-        Only a `new` run's folder is made; MissingStep for any other that is not there.
+        Only a `new` run's folder is made; MissingStep for any other that is not there. Work of several verbs, each of
+        which holds the folder, holds another `lock` of it.
         """
         if not new:
             self.read("run.json")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.path(".lock"), "a")  # noqa: SIM115 - closed below, after the lock is let go
+            file = open(self.path(lock), "a")  # noqa: SIM115 - closed below, after the lock is let go
         except OSError as error:
             raise BadFile(f"cannot use {self.folder} as a run folder: {error.strerror}. Name another.") from error
         with file:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unfeature.metrics.digits import DigitNet, resized, shipped
+from unfeature.once import Once
 
 NAME = "mnist-gradients"
 FLAT, EMPTY = 0.05, 0.02
@@ -29,10 +30,14 @@ class GradientNet(DigitNet):
         self.hidden = nn.Sequential(nn.Linear(directions * places, hidden), nn.ReLU(), nn.Dropout(0.2))
         self.embedding = nn.Linear(hidden, k)
         self.classes = nn.Linear(k, 10)
+        self._embedded = Once[Tensor]()
 
     def embed(self, images: Tensor) -> Tensor:
         """(n, 1, h, w) in [0, 1] -> (n, k)."""
-        return F.relu(self.embedding(self.hidden(histograms(resized(images), self.directions))))
+        return self._embedded.of(images, lambda: F.relu(self.embedding(self.hidden(self._histograms(images)))))
+
+    def _histograms(self, images: Tensor) -> Tensor:
+        return histograms(resized(images), self.directions)
 
 
 def histograms(images: Tensor, directions: int) -> Tensor:

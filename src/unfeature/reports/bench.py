@@ -14,7 +14,14 @@ from matplotlib.lines import Line2D
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ROWS = {"original": "original", "filter": "rejection filter", "teacher": "teacher", "unlearned": "unlearned"}
+ROWS = {
+    "original": "original",
+    "filter": "rejection filter",
+    "control": "trained without it",
+    "teacher": "teacher",
+    "instant": "instant edit",
+    "unlearned": "unlearned",
+}
 FIGURES = {
     "target_ratio": "target ratio",
     "flips_edited": "flips, edited",
@@ -36,8 +43,8 @@ def bench_table(results: Mapping[str, Any]) -> str:
     columns = [*axes, "row", *FIGURES.values(), f"{distance or 'FD'}", "floor", "removed", "seeds", "pictures"]
     lines = [columns, ["---"] * len(columns)]
     for values, cells in grouped(rows, axes).items():
-        for row, named in ROWS.items():
-            found = [[cell["scores"][row].get(name) for cell in cells] for name in (*FIGURES, distance)]
+        for row, named in ((row, named) for row, named in ROWS.items() if any(row in cell["scores"] for cell in cells)):
+            found = [[cell["scores"].get(row, {}).get(name) for cell in cells] for name in (*FIGURES, distance)]
             floor = [cell["floor"].get(distance) for cell in cells]
             removed = f"{sum(cell['verdict'] == 'removed' for cell in cells)} of {len(cells)}"
             last = [removed if row == "unlearned" else "", str(len(cells)), f"{cells[0]['n']:,} each"]

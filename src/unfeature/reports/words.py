@@ -126,6 +126,7 @@ MEASURES: Mapping[str, Measure] = {
 ROWS: Mapping[str, str] = {
     "original": "Original",
     "filter": "Rejection filter",
+    "control": "Trained without it",
     "teacher": "Teacher (latent filter)",
     "instant": "Instant edit",
     "unlearned": "Unlearned",

@@ -17,7 +17,6 @@ from unfeature.attacks import ATTACKS
 from unfeature.drawing import frozen
 from unfeature.errors import BadOption, NotApplicable, ShapeError
 from unfeature.features import fresh
-from unfeature.generators.loading import load_generator
 from unfeature.images import Pixels, grid, pixels_of, png
 from unfeature.options import AttackOptions, FindOptions
 from unfeature.plugins import load_object, name_code, same_object
@@ -27,6 +26,7 @@ from unfeature.tables import resolve
 from unfeature.workflow.inputs import (
     About,
     Request,
+    the_control,
     the_decider,
     the_feature,
     the_generator,
@@ -71,7 +71,9 @@ def attack(
         feature, facts = the_feature(run, generator)
         student, _ = the_unlearned(run, generator)
         judge, (guide, told) = the_decider(run, generator, about.seed), _guide(run, generator, feature, facts, options)
-        targets = {"original": generator, "unlearned": student} | _control(generator, about, options)
+        targets = {"original": generator, "unlearned": student}
+        if options.control:
+            targets["control"] = the_control(about, generator, options.control)
         plain = options.model_dump(exclude={"attack", "control"})
         made_from: dict[str, Any] = {"original": generator.spec.id, "unlearned": student.spec.id}
         made_from |= {"feature": content_id(facts), "called": run.read_as("request.json", Request).feature}
@@ -118,19 +120,6 @@ def _guide(
     helpers = the_helpers(run, generator, options.extractor)
     guide = fresh.learn(frozen(generator), feedback, how, helpers, seed).guide
     return guide.log_odds, options.guide or "a probe of the marks"
-
-
-def _control(generator: Generator, about: About, options: AttackOptions) -> dict[str, Generator]:
-    """The control, where one is given: the run's own architecture with that file's weights. BadCheckpoint, BadFile."""
-    if not options.control:
-        return {}
-    control = load_generator(about.generator, options.control, about.arguments)
-    if control.spec.id == generator.spec.id:
-        raise BadOption(
-            f"--control {options.control} has the weights of the original itself; expected a generator that never had "
-            "the feature. Train one without it, or leave --control out."
-        )
-    return {"control": control}
 
 
 def _encoder(options: AttackOptions, generator: Generator) -> Callable[[Tensor], Tensor] | None:

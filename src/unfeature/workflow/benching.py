@@ -7,23 +7,26 @@ machines where they share the folder, take cells that nobody has. Results are re
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from unfeature.artifacts import Evaluation
-from unfeature.errors import BadOption, RunBusy
+from unfeature.errors import BadOption, NotMade, RunBusy, UnfeatureError
 from unfeature.options import BenchOptions, RunOptions
 from unfeature.presets import laid_over, preset_values, read_toml
 from unfeature.store import Run
 from unfeature.workflow.marking import versions
 from unfeature.workflow.whole import run
 
-CELL, DONE = "cell.json", "report.json"
+CELL, DONE, LOCK = "cell.json", "report.json", ".cell.lock"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -83,29 +86,51 @@ def bench(
     """Make the cells of a TOML file that are not there yet; write results.json, results.md and results.svg.
 
     Each process computes on one thread, so that their number changes no figure. `on_cell` is told how many cells are
-    done, of how many, and which was the last. BadFile, BadOption, and what a cell's run raises.
+    done, of how many, and which was the last. BadFile, BadOption; NotMade for cells whose run failed, after all others.
     """
     options, out = read_bench(path), Path(folder)
     everything = cells(options)
     wanted = [cell for cell in everything if not _done(out, cell)]
-    done = len(everything) - len(wanted)
+    done, wrong = len(everything) - len(wanted), dict[str, str]()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread) as pool:
-        waiting = {pool.submit(_make, out / cell.name, cell.options): cell.name for cell in wanted}
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin_worker) as pool:
+        waiting = {pool.submit(_make, out, cell): cell.name for cell in wanted}
         try:
             for future in as_completed(waiting):
-                done += future.result()
+                made, sentence = future.result()
+                done += made
+                wrong |= {waiting[future]: sentence} if sentence else {}
                 on_cell(done, len(everything), waiting[future])
+        except BrokenProcessPool as error:
+            raise NotMade(
+                f"a process of the benchmark was killed, perhaps since memory ran out; expected {processes} at work. "
+                "Give the same command again, with fewer --processes."
+            ) from error
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return results(options, out)
+    paths = results(options, out)
+    if wrong:
+        told = "\n".join(f"{name}: {sentence}" for name, sentence in sorted(wrong.items()))
+        raise NotMade(
+            f"{len(wrong)} of {len(everything)} cells could not be made; the others are in {paths[1]}.\n{told}"
+        )
+    return paths
 
 
-def _one_thread() -> None:
+def _begin_worker() -> None:
+    """One thread; and where whoever began the benchmark is killed, nobody stays at work."""
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _done(out: Path, cell: Cell) -> bool:
@@ -121,15 +146,22 @@ def _done(out: Path, cell: Cell) -> bool:
     return held.has(DONE)
 
 
-def _make(folder: Path, options: RunOptions) -> bool:
-    """Whether the cell is made now; not where another process is at it."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _make(out: Path, cell: Cell) -> tuple[bool, str]:
+    """Whether the cell is made now, by this process or by another that was quicker, and what went wrong, if anything.
+
+    In words: not all errors find their way out of another process.
+    """
+    folder = out / cell.name
     try:
-        Run(folder).write_json(CELL, options.model_dump(mode="json"))
-        run(folder, options)
+        with Run(folder).held(new=True, lock=LOCK):
+            if not _done(out, cell):
+                Run(folder).write_json(CELL, cell.options.model_dump(mode="json"))
+                run(folder, cell.options)
     except RunBusy:
-        return False
-    return True
+        return False, ""
+    except UnfeatureError as error:
+        return False, str(error)
+    return True, ""
 
 
 def results(options: BenchOptions, out: Path) -> list[Path]:

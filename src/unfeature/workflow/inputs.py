@@ -12,7 +12,7 @@ import torch
 
 from unfeature.artifacts import Artifact, Feedback, Gallery, GeneratorSpec, Preview, content_id
 from unfeature.drawing import drawn
-from unfeature.errors import MissingStep, ShapeError, TooFewMarks, WrongGenerator
+from unfeature.errors import BadOption, MissingStep, ShapeError, TooFewMarks, WrongGenerator
 from unfeature.features import load_feature
 from unfeature.features.fresh import fit_robust, sides
 from unfeature.features.guides import Helpers, ProbeJudge
@@ -88,6 +88,17 @@ def the_generator(run: Run) -> tuple[Generator, About]:
     if generator.spec.id != about.spec.id:
         raise WrongGenerator("run", about.spec.id, generator.spec.id)
     return generator, about
+
+
+def the_control(about: About, generator: Generator, weights: str) -> Generator:
+    """The run's own architecture with a file's weights, made without the feature. BadCheckpoint, BadFile, BadOption."""
+    control = load_generator(about.generator, weights, about.arguments)
+    if control.spec.id == generator.spec.id:
+        raise BadOption(
+            f"--control {weights} has the weights of the original itself; expected a generator that never had "
+            "the feature. Train one without it, or leave --control out."
+        )
+    return control
 
 
 def the_gallery(run: Run, generator: Generator) -> Gallery:

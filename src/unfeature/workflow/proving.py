@@ -36,6 +36,7 @@ from unfeature.workflow.apart import (
 from unfeature.workflow.inputs import (
     Other,
     Request,
+    the_control,
     the_decider,
     the_extractor,
     the_feature,
@@ -64,7 +65,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure original, rejection filter, teacher and unlearned on fresh seeds. Writes evaluation.json.
 
-    With `instant` the feature's instant edit has a row too.
+    With `instant` the feature's instant edit has a row too, with `control` a generator that never had the feature.
     """
     options = options or EvaluateOptions()
     run = Run(Path(folder))
@@ -76,13 +77,19 @@ def evaluate(
         others = the_others(run, generator, about, facts)
         guided = _apart(run, generator, facts, {request.judge: judge} | _judges(others))
         extractor = the_extractor(options.extractor, generator)
-        evaluator = evidence.Evaluator(judge, extractor, options.count, about.seed, on_batch)
+        control = the_control(about, generator, options.control) if options.control else None
+        evaluator = evidence.Evaluator(
+            judge, extractor, options.count, about.seed, on_batch, control=control is not None
+        )
         copies = {"unlearned": student}
         if options.instant:
             copies["instant"] = InstantEdit(UnlearnOptions(), seed=about.seed).unlearn(generator, feature)
         judges = {name: judge for name, (_, judge) in others.items()}
-        rows = evidence.Rows(evaluator.reference(generator), judges, options.instant)
+        asked = [row for row in evidence.ASKED if getattr(options, row)]
+        rows = evidence.Rows(evaluator.reference(generator), judges, asked)
         evaluator.rejection_filter(generator, rows)
+        if control is not None:
+            evaluator.control(control, rows)
         collateral = evaluator.paired(generator, copies, feature, rows, _kept(run, generator, facts))
         table = rows.finish(judge)
         feedback, images = run.read_as("feedback.json", Feedback), pictures(run, generator)
@@ -104,6 +111,7 @@ def evaluate(
                 "evaluate": options.model_dump(),
                 "mark": request.to_json(),
                 "sample": about.sample,
+                **({"control": {"id": control.spec.id}} if control is not None else {}),
                 **({"others": {name: _told(*other, images) for name, other in others.items()}} if others else {}),
             },
             versions=versions(),
