@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +32,8 @@ FIGURES = {
 Rows = Sequence[Mapping[str, Any]]
 ACROSS, LEAST, SHAPES = 4, 0.01, "osD^vP*X<>"
 """Panels beside each other; per cent where shares of none are drawn; markers."""
+WITHIN = (1.0, 0.4)
+"""Decades of an axis below which numbers between powers of ten are written, and below which all of them."""
 
 
 def bench_table(results: Mapping[str, Any]) -> str:
@@ -94,6 +97,7 @@ def bench_svg(results: Mapping[str, Any]) -> str:
             panel.set(xscale="log", yscale="log", xlabel="never had it, yet changed, %")
             for axis in (panel.xaxis, panel.yaxis):
                 axis.set_major_formatter("{x:g}")
+                axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=WITHIN))
             for cell in cells:
                 _points(panel, cell, names.index(cell["values"][axes[-1]]))
         for panel in panels[len(groups) :]:
