@@ -12,7 +12,6 @@ from unfeature.generators.layers import Shape, builds
 
 _SIDE = 7  # of the first picture-like tensor; doubled twice
 _SLOPE = 0.2  # of the leaky ReLUs
-_LINEAR = 7  # layers before the first convolution
 
 
 class DCGAN(nn.Module):
@@ -60,7 +59,10 @@ class DCGAN(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n, 1, 28, 28) in [0, 1]."""
-        # with the channels last, which the last convolution to one channel wants: two thirds of a step's time on a CPU
-        first = self.layers[:_LINEAR](latents).contiguous(memory_format=torch.channels_last)
-        images: Tensor = self.layers[_LINEAR:](first)
-        return images
+        values = latents
+        for layer in self.layers:
+            values = layer(values)
+            if isinstance(layer, nn.Unflatten):
+                # the last convolution, to one channel, wants the channels last on a CPU: two thirds of a step's time
+                values = values.contiguous(memory_format=torch.channels_last)
+        return values
