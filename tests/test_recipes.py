@@ -48,6 +48,7 @@ def test_no_training_image_shows_what_is_left_out(recipe: Any, data: Path) -> No
     assert torch.equal(free.test_images, whole.test_images)
     assert f"{len(free.train_images)} of the 60,000 training images, those with thickness under 4 px" in free.trained_on
     assert f"the 60,000 training images; mnist.npz sha256 {whole.sha256}" in whole.trained_on
+    assert free.trained_on != whole.trained_on
     other = whole.exchanged()
     assert torch.equal(other.train_images, whole.test_images) and torch.equal(other.test_labels, whole.train_labels)
     assert "the 10,000 test images; " in other.trained_on

@@ -34,10 +34,10 @@ class GradientNet(DigitNet):
 
     def embed(self, images: Tensor) -> Tensor:
         """(n, 1, h, w) in [0, 1] -> (n, k)."""
-        return self._embedded.of(images, lambda: F.relu(self.embedding(self.hidden(self._histograms(images)))))
+        return self._embedded.of(images, lambda: self._embed(images))
 
-    def _histograms(self, images: Tensor) -> Tensor:
-        return histograms(resized(images), self.directions)
+    def _embed(self, images: Tensor) -> Tensor:
+        return F.relu(self.embedding(self.hidden(histograms(resized(images), self.directions))))
 
 
 def histograms(images: Tensor, directions: int) -> Tensor:

@@ -46,7 +46,9 @@ def bench_table(results: Mapping[str, Any]) -> str:
     columns = [*axes, "row", *FIGURES.values(), f"{distance or 'FD'}", "floor", "removed", "seeds", "pictures"]
     lines = [columns, ["---"] * len(columns)]
     for values, cells in grouped(rows, axes).items():
-        for row, named in ((row, named) for row, named in ROWS.items() if any(row in cell["scores"] for cell in cells)):
+        for row, named in ROWS.items():
+            if not any(row in cell["scores"] for cell in cells):
+                continue
             found = [[cell["scores"].get(row, {}).get(name) for cell in cells] for name in (*FIGURES, distance)]
             floor = [cell["floor"].get(distance) for cell in cells]
             removed = f"{sum(cell['verdict'] == 'removed' for cell in cells)} of {len(cells)}"

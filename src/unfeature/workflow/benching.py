@@ -99,7 +99,8 @@ def bench(
             for future in as_completed(waiting):
                 made, sentence = future.result()
                 done += made
-                wrong |= {waiting[future]: sentence} if sentence else {}
+                if sentence:
+                    wrong[waiting[future]] = sentence
                 on_cell(done, len(everything), waiting[future])
         except BrokenProcessPool as error:
             raise NotMade(
