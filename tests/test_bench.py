@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -136,27 +138,31 @@ def test_a_cell_that_another_process_is_at_or_has_made_is_left_to_it(tmp_path: P
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are found in /proc")
 def test_who_is_killed_leaves_nobody_at_work(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL.replace("steps = 4", "steps = 100000"))
-    parent, children = _at_work(tmp_path)
-    os.kill(int(children[-1]), signal.SIGKILL)
-    said = parent.communicate(timeout=120)[1].decode()
-    assert parent.returncode == 2 and "was killed, perhaps since memory ran out" in said, said
-    wait(lambda: not any(map(_runs, children)))
-    parent, children = _at_work(tmp_path)
-    parent.kill()
-    parent.communicate()
-    wait(lambda: not any(map(_runs, children)))
+    with _at_work(tmp_path) as (parent, children):
+        os.kill(int(children[-1]), signal.SIGKILL)
+        said = parent.communicate(timeout=120)[1].decode()
+        assert parent.returncode == 2 and "was killed, perhaps since memory ran out" in said, said
+        wait(lambda: not any(map(_runs, children)))
+    with _at_work(tmp_path) as (parent, children):
+        parent.kill()
+        parent.communicate()
+        wait(lambda: not any(map(_runs, children)))
 
 
-def _at_work(folder: Path) -> tuple[subprocess.Popen[bytes], list[str]]:
+@contextmanager
+def _at_work(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[str]]]:
     """A benchmark of two cells in training, and its processes."""
     command = [sys.executable, "-m", "unfeature", "bench", "small.toml", "out", "--processes", "2"]
     for left in folder.glob("out/*/training.safetensors"):
         left.unlink()
-    parent = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait(lambda: len(list(folder.glob("out/*/training.safetensors"))) == 2 or parent.poll() is not None)
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-    assert len(children) >= 2
-    return parent, children
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+        try:
+            wait(lambda: len(list(folder.glob("out/*/training.safetensors"))) == 2 or parent.poll() is not None)
+            children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+            assert len(children) >= 2
+            yield parent, children
+        finally:
+            parent.kill()
 
 
 def _runs(pid: str) -> bool:

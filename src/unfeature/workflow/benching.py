@@ -93,8 +93,11 @@ def bench(
     wanted = [cell for cell in everything if not _done(out, cell)]
     done, wrong = len(everything) - len(wanted), dict[str, str]()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin_worker) as pool:
+    with ProcessPoolExecutor(min(processes, len(wanted) or 1), mp_context=context, initializer=_begin_worker) as pool:
         waiting = {pool.submit(_make, out, cell): cell.name for cell in wanted}
+        # The pool lists whom to watch when work is handed in, just before it begins the process for it: without more
+        # work it would wait for ever where the last one is killed.
+        pool.submit(os.getpid)
         try:
             for future in as_completed(waiting):
                 made, sentence = future.result()
