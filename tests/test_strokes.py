@@ -11,6 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+from skimage.morphology import skeletonize
 from torch import Tensor
 
 from unfeature.errors import BadCheckpoint, ShapeError
@@ -96,6 +98,20 @@ def test_strokes_that_touch_the_border_do_not_meet_their_neighbours() -> None:
     full_height = torch.zeros(3, 1, 28, 28)
     full_height[..., 12:16] = 1.0
     assert torch.equal(Thickness().measure(full_height), Thickness().measure(full_height[:1]).repeat(3))
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (20, 37), (64, 64)])
+def test_the_distance_is_that_of_a_whole_transform(shape: tuple[int, int]) -> None:
+    images = torch.nn.functional.interpolate(blobs(8, 3), size=shape, mode="bicubic", align_corners=False)
+    images[0] = 1.0
+    images[0, 0, 0, 0] = 0.0  # one stroke over all, as wide as it can be
+    expected = []
+    for image in torch.nn.functional.interpolate(images, scale_factor=2, mode="bicubic", align_corners=False)[:, 0]:
+        middle = (image.min() + image.max()) / 2
+        stroke = np.pad((image > middle).numpy(), 1)
+        depth = distance_transform_edt(stroke)[skeletonize(stroke)]  # type: ignore[no-untyped-call]
+        expected.append(float(depth.mean()) if len(depth) else 0.0)
+    assert Thickness().measure(images).tolist() == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda m: m.name)
