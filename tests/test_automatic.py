@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
 from unfeature import workflow
 from unfeature.errors import BadOption, TooFewMarks
@@ -20,7 +21,7 @@ from unfeature.features.choosing import Choice, Point, choices
 from unfeature.features.counterfactual import Counterfactual
 from unfeature.features.fresh import Marked
 from unfeature.features.guides import ALONE
-from unfeature.features.opinion import bounded, conformal, prevalence, weighed
+from unfeature.features.opinion import bounded, conformal, line, prevalence, weighed
 from unfeature.options import FindOptions, MarkOptions, PreviewOptions, SampleOptions
 from unfeature.reports.content import _choice
 from unfeature.reports.plots import choice_svg
@@ -131,6 +132,33 @@ def test_the_bound_holds_for_a_share_that_marks_barely_tell() -> None:
         tight.append(upper)
     assert np.mean(held) >= 0.9
     assert np.median(tight) < 0.06
+
+
+def marked_views(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Views (n, 2) whose log odds are right by themselves, and their truth."""
+    rng = np.random.default_rng(seed)
+    shows = np.arange(count) < count // 2
+    return np.stack([4 * rng.normal(np.where(shows, 2.0, -2.0)), rng.normal(np.where(shows, 0.5, -0.5))], axis=1), shows
+
+
+@pytest.mark.parametrize("fewer", [0, 150])
+def test_without_wrong_marks_the_line_is_scikit_learns(fewer: int) -> None:
+    views, shows = (side[fewer:] for side in marked_views(400, 0))
+    oracle = LogisticRegression(C=1.0, class_weight="balanced", tol=1e-8, max_iter=1000).fit(views, shows)
+    assert line(views, shows) == pytest.approx([*oracle.coef_[0], *oracle.intercept_], abs=1e-3)
+
+
+@pytest.mark.parametrize(("missed", "false"), [(0.2, 0.2), (0.1, 0.3), (0.25, 0.05)])
+def test_wrong_marks_do_not_move_the_line(missed: float, false: float) -> None:
+    """With so many that chance is out of the way: the same as from right marks, and nearly so what EM makes of it."""
+    views, shows = marked_views(40_000, 1)
+    marks = shows ^ (np.random.default_rng(2).random(len(shows)) < np.where(shows, missed, false))
+    found, right = line(views, marks, float((~shows)[marks].mean()), float(shows[~marks].mean())), line(views, shows)
+    assert found == pytest.approx(right, abs=0.1)
+    fresh = marked_views(20_000, 3)[0][9000:]  # a tenth of them shows it
+    shares = [prevalence(fresh @ at[:2] + at[2]) for at in (found, line(views, marks))]
+    assert shares[0] == pytest.approx(1 / 11, abs=0.01)
+    assert abs(shares[1] - 1 / 11) > 0.02, "taken for right ones they do"
 
 
 def test_conformal_chance_by_hand() -> None:

@@ -2,9 +2,9 @@
 
 The guide alone cannot tell what is left, since a search goes where the guide sees nothing. So the marked pictures are
 also looked at in another space, and a logistic regression of the marks on both held-out log odds says what each is
-worth. Marks are half of each kind and pictures are not: the share of pictures that show it is found by EM on fresh
-samples (Saerens, Latinne, Decaestecker 2002), which also corrects for the errors that the held-out marks show, as
-Rogan and Gladen's estimate does at one cut.
+worth; where marks look wrong, through the rates of wrong ones (Patrini et al. 2017). Marks are half of each kind and
+pictures are not: the share of pictures that show it is found by EM on fresh samples (Saerens, Latinne, Decaestecker
+2002), which also corrects for the errors that the held-out marks show, as Rogan and Gladen's estimate does at one cut.
 
 How sure that is depends on the marks, of which there are few, rather than on the samples: the regression is made again
 from marks drawn with replacement, and a bound is what 19 of 20 of those stay below.
@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
 from scipy.special import expit, logit
 from torch import Tensor
 
@@ -25,7 +25,7 @@ from unfeature.drawing import drawn
 from unfeature.errors import TooFewMarks
 from unfeature.features.fresh import Marked
 from unfeature.features.guides import Guide, ProbeGuide
-from unfeature.features.noise import Flags, Values
+from unfeature.features.noise import Flags, Values, noise_rates
 from unfeature.features.probes import Probe, fit_probe
 from unfeature.features.views import Space, in_parts, spaces_of
 from unfeature.protocols import Extractor, Generator
@@ -39,9 +39,6 @@ SURE = 0.95
 
 Z = 1.6448536269514722
 """One-sided normal quantile of SURE."""
-
-SCALE = 4.0
-"""Log odds are divided by this before they are regressed on, so that scikit-learn's ridge of C = 1 is mild."""
 
 CLIP = 1e-9
 """Scores this near to 0 and 1 are as sure as a probe can be."""
@@ -121,21 +118,49 @@ def second_opinion(
     second = fit_probe(latents, images, marked.labels, seed=seed, spaces=others, extractor=extractor)
     held = logit(np.clip(second.held_out, CLIP, 1 - CLIP))
     views = np.stack([marked.log_odds, held], axis=1)
-    return Opinion(marked.guide, second, weighed(views, marked.labels, seed))
+    wrong = marked.rates is not None and marked.rates.significant
+    return Opinion(marked.guide, second, weighed(views, marked.labels, seed, wrong=wrong))
 
 
-def weighed(views: Values, labels: Flags, seed: int) -> Values:
-    """Held-out log odds (n, 2) and marks (n,) -> `Opinion.lines`; equal for equal arguments."""
-    from sklearn.linear_model import LogisticRegression
+def weighed(views: Values, labels: Flags, seed: int, *, wrong: bool = False) -> Values:
+    """Held-out log odds (n, 2), the guide's first, and marks (n,) -> `Opinion.lines`; equal for equal arguments.
 
+    Whether some marks are `wrong`: then how many is estimated from every draw anew.
+    """
     rng, sides = np.random.default_rng(seed), (np.flatnonzero(labels), np.flatnonzero(~labels))
     rows = [np.arange(len(labels))]
     rows += [np.concatenate([rng.choice(side, len(side)) for side in sides]) for _ in range(AGAIN)]
     lines = []
     for some in rows:
-        model: Any = LogisticRegression(class_weight="balanced").fit(views[some] / SCALE, labels[some])
-        lines.append([*(model.coef_[0] / SCALE), float(model.intercept_[0])])
+        rates = noise_rates(labels[some], views[some, 0]) if wrong else None
+        shares = (rates.positives.value, rates.negatives.value) if rates is not None else (0.0, 0.0)
+        lines.append(line(views[some], labels[some], *shares))
     return np.array(lines)
+
+
+def line(views: Values, labels: Flags, wrong_yes: float = 0.0, wrong_no: float = 0.0) -> Values:
+    """Log odds (n, 2), marks (n,) and the shares of wrong ones -> (3,): weights and offset of the truth's log odds.
+
+    At even odds, either side of the marks weighing the same. Truth is p = expit(w v + b), and a mark says yes with
+    probability (1 - missed) p + false (1 - p). The weights have a normal prior of deviation 1: log odds that are right
+    have weight 1.
+    """
+    shows = (1 - wrong_yes + wrong_no) / 2
+    missed, false = wrong_no / 2 / shows, wrong_yes / 2 / (1 - shows)
+    rows = np.column_stack([views, np.ones(len(views))])
+    weight, sign = np.where(labels, 0.5 / labels.mean(), 0.5 / (1 - labels.mean())), np.where(labels, 1.0, -1.0)
+    floor = np.where(labels, false, missed)
+
+    def cost(at: Values) -> tuple[float, Values]:
+        right = expit(sign * (rows @ at))
+        said = floor + (1 - missed - false) * right
+        slope = weight * sign * (1 - missed - false) * right * (1 - right) / said
+        shrunk = np.append(at[:2], 0.0)
+        return float(-(weight * np.log(said)).sum() + shrunk @ shrunk / 2), shrunk - slope @ rows
+
+    found = np.asarray(minimize(cost, np.array([0.5, 0.5, 0.0]), jac=True, method="BFGS").x, dtype=np.float64)
+    found[2] -= logit(shows)
+    return found
 
 
 def check_telling(marked: Marked, name: str) -> None:
