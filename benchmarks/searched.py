@@ -1,12 +1,13 @@
-"""Faces by the latent search, guided by 100 marks a side or by a network, beside the paper's direction.
+"""Faces by the latent search, guided by 100 marks a side or by a network, by `auto` and by the paper's direction.
 
     UNFEATURE_ASSETS=../shared/assets python benchmarks/searched.py --teachers
 
 face_vae64: Bangs, Smiling, Male, marked by network a, which also guides where a network does and tells the search what
 to keep; judged by network b, which no finder has seen. The probe of the marks looks at pixels alone: with SqueezeNet's
 texture its AUC by network b was 0.939 instead of 0.942 for Bangs, 0.874 instead of 0.841 for Smiling, at 100 times
-the cost. The paper's direction has the gentlest threshold and margin of a preview that leave no more than the search
-does. Teachers, and unless --teachers is given copies by --preset counterfactual, on 10,000 seeds that chose nothing.
+the cost. `auto` chooses among searches and directions from the same marks. The paper's direction has the gentlest
+threshold and margin of a preview that leave no more than the search from marks does. Teachers, and unless --teachers is
+given copies by --preset counterfactual, on 10,000 seeds that chose nothing.
 "Edited": the way flags it; "never had it": network b does not find the feature in the original. Flips are the mean over
 the other 39 attributes. Writes benchmarks/results/searched.json and .md.
 """
@@ -38,7 +39,7 @@ from unfeature.workflow import inputs, read_options
 
 HERE = Path(__file__).parent
 RESULTS, CELEBA = HERE / "results", f"{HERE / 'judges/celeba.py'}:"
-FEATURES, WAYS = ("Bangs", "Smiling", "Male"), ("marks", "network", "direction")
+FEATURES, WAYS = ("Bangs", "Smiling", "Male"), ("marks", "auto", "network", "direction")
 MARKS, GALLERY, PREVIEWED = 100, 12_000, 4000
 COLUMNS = ("edited", "never_had", "untouched")
 
@@ -46,7 +47,8 @@ COLUMNS = ("edited", "never_had", "untouched")
 def find(folder: Path, feature: str, way: str, wanted: float) -> None:
     """The feature by one of the ways; `wanted` is the ratio a direction has to reach."""
     keep = (f"rest={CELEBA}a_{feature}",)
-    searched = read_options(base="counterfactual").find.model_copy(update={"extractor": ""})
+    preset = "auto" if way == "auto" else "counterfactual"
+    searched = read_options(base=preset).find.model_copy(update={"extractor": ""})
     if way != "direction":
         guide = f"{CELEBA}a_{feature}" if way == "network" else ""
         workflow.find(folder, searched.model_copy(update={"keep": keep, "guide": guide}))
@@ -71,7 +73,7 @@ def run(folder: Path, feature: str, way: str, count: int, wanted: float, copies:
         (folder / "found.json").write_text(json.dumps(time.monotonic() - began))
     if copies and not (folder / "unlearned.safetensors").is_file():
         workflow.preview(folder, o.PreviewOptions(extractor=""))
-        base = "paper" if way == "direction" else "counterfactual"
+        base = {"direction": "paper", "auto": "auto"}.get(way, "counterfactual")
         workflow.unlearn(folder, read_options(base=base).unlearn)
     told = {"feature": feature, "way": way, "marks": MARKS, "found": json.loads((folder / "found.json").read_text())}
     return told | figures(folder, feature, count, copies)

@@ -31,6 +31,8 @@ BOUNDS = {"ge": "≥ ", "gt": "> ", "le": "≤ ", "lt": "< "}
 
 def _range(field: typing.Any) -> str:
     """What a value may be: bounds, or the words to choose from."""
+    if typing.get_origin(field.annotation) is dict:
+        return "table"
     kinds = typing.get_args(field.annotation) or (field.annotation,)
     words = [value for kind in kinds for value in (typing.get_args(kind) or [kind]) if isinstance(value, str)]
     limits = [

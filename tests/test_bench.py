@@ -112,14 +112,16 @@ def test_the_table_tells_means_and_ranges_over_seeds() -> None:
         "rows": [row("paper", 0, 0.02), row("paper", 1, 0.004), row("mine", 0, 0.002)],
     }
     lines = bench_table(told).splitlines()
-    paper = next(line for line in lines if line.startswith("| paper | unlearned"))
+    paper = next(line for line in lines if line.startswith("| paper | Unlearned"))
     assert "0.0120 (0.0040 to 0.0200)" in paper and "| 1 of 2 | 2 | 100 each |" in paper
-    assert "0.0020 (0.0010 to 0.0040)" in next(line for line in lines if line.startswith("| mine | unlearned"))
+    assert "0.0020 (0.0010 to 0.0040)" in next(line for line in lines if line.startswith("| mine | Unlearned"))
     assert bench_table({"title": "T", "axes": ["method"], "rows": []}) == "# T\n\nNo cell is finished yet.\n"
-    assert not any("trained without" in line for line in lines)
+    assert not any("Trained without" in line for line in lines)
     told["rows"][0]["scores"]["control"] = {"target_ratio": score(0.003)}  # type: ignore[index]
-    control = [line for line in bench_table(told).splitlines() if "| trained without it |" in line]
-    assert len(control) == 1 and "| paper | trained without it | 0.0030 (0.0015 to 0.0060) |  |" in control[0]
+    control = [line for line in bench_table(told).splitlines() if "| Trained without it |" in line]
+    assert len(control) == 1 and "| paper | Trained without it | 0.0030 (0.0015 to 0.0060) |  |" in control[0]
+    told["rows"][2]["scores"]["original"]["target_ratio: slant"] = score(0.1)  # type: ignore[index]
+    assert "| flips, untouched | target ratio, slant | fd100_x |" in bench_table(told)
     drawn = bench_svg(told)
     assert drawn == bench_svg(json.loads(json.dumps(told))) and "<svg" in drawn
 
@@ -129,9 +131,15 @@ def test_a_cell_that_another_process_is_at_or_has_made_is_left_to_it(tmp_path: P
     with Run(tmp_path / cell.name).held(new=True, lock=benching.LOCK):
         assert benching._make(tmp_path, cell) == (False, "")
     held = Run(tmp_path / cell.name)
-    held.write_json(benching.CELL, cell.options.model_dump(mode="json"))
+    told = cell.options.model_dump(mode="json")
+    held.write_json(
+        benching.CELL, {name: value for name, value in told.items() if name != "also"}
+    )  # by an older version
     held.write_json(benching.DONE, {})
     assert benching._make(tmp_path, cell) == (True, "") and not held.has("run.json")
+    for other in ({"feature": "other"}, {"gone_since": 1}, {"sample": {"count": 0}}):
+        held.write_json(benching.CELL, told | other)
+        assert "made with other options" in benching._make(tmp_path, cell)[1]
 
 
 @pytest.mark.slow

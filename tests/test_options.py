@@ -54,6 +54,20 @@ def test_the_papers_preset_is_the_papers_method() -> None:
     assert paper.unlearn.alpha > 0 and paper.unlearn.perceptual > 0
 
 
+def test_another_feature_of_a_run_is_marked_and_found_like_its_own() -> None:
+    own = {"mark": {"per_side": 7}, "find": {"finder": "pseudo-label", "margin": 0.5, "also": ["other"]}}
+    found = RunOptions.parse(own | {"also": {"slant": {}, "my bangs": {"marks": "b.csv", "find": {"margin": 1.0}}}})
+    assert found.also["slant"].mark.per_side == found.also["my bangs"].mark.per_side == 7
+    assert [(o.find.finder, o.find.margin, o.find.also) for o in found.also.values()] == [
+        ("pseudo-label", 0.5, ()),
+        ("pseudo-label", 1.0, ()),
+    ]
+    assert RunOptions.parse(found.model_dump()) == found
+    for wrong in ({"../slant": {}}, {"slant": 3}, {"slant": {"mark": 3}}, 3):
+        with pytest.raises(BadOption, match="also"):
+            RunOptions.parse({"also": wrong, **own})
+
+
 def test_an_unknown_option_comes_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r'unknown option "learning_rat"; .* Did you mean "learning_rate"?'):
         UnlearnOptions.parse({"learning_rat": 1})

@@ -19,7 +19,7 @@ from unfeature.features.counterfactual import Counterfactual
 from unfeature.features.linear import Linear, LinearFeature
 from unfeature.features.several import GuidedSeveral, Several, joined
 from unfeature.features.stand_ins import check_examples, stood_in
-from unfeature.options import EvaluateOptions, FindOptions, MarkOptions, SampleOptions, UnlearnOptions
+from unfeature.options import EvaluateOptions, FindOptions, MarkOptions, RunOptions, SampleOptions, UnlearnOptions
 from unfeature.protocols import GuidedFeature
 from unfeature.seeds import stream
 from unfeature.testing import TinyGenerator, check_feature, tiny_marks
@@ -181,6 +181,20 @@ def test_together_each_part_has_its_own_judge(sequence: SimpleNamespace, command
     assert scores["original"].value == alone.row("original").scores["target_ratio"].value
     assert scores["teacher"].value < scores["original"].value
     assert found.options["others"]["slanted strokes"]["unlearned"] == "together"
+
+
+def test_one_file_of_options_unlearns_several(tmp_path: Path, small: RunOptions) -> None:
+    told = small.model_dump() | {"also": {"thickness": {"mark": {"per_side": 20}}}}
+    options = RunOptions.parse(told)
+    workflow.run(tmp_path / "run", options)
+    found = told_by(tmp_path / "run")
+    assert found.row("original").scores[OTHER + "thickness"].value == pytest.approx(0.1, abs=0.05)
+    assert found.options["others"]["thickness"]["unlearned"] == "together"
+    inside = tmp_path / "run/also/thickness"
+    assert len(json.loads((inside / "feedback.json").read_text())["positives"]) == 20
+    kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.safetensors")}
+    workflow.run(tmp_path / "run", options)
+    assert kept == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.safetensors")}
 
 
 def test_others_that_do_not_fit_are_refused(sequence: SimpleNamespace, tmp_path: Path) -> None:

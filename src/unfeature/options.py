@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from unfeature.errors import BadOption, UnknownName
 
@@ -188,7 +188,6 @@ class EvaluateOptions(Options):
     """The evidence."""
 
     extractor: str = Field(FLIPS, description="Network behind distances and flips: a name or FILE.py:FUNCTION.")
-
     count: int = Field(10_000, ge=100, le=10_000_000, description="Fresh samples per row.")
     instant: bool = Field(False, description="Also a row for the instant edit, which needs no training.")
     control: str = Field(
@@ -239,6 +238,15 @@ class AttackOptions(Options):
     )
 
 
+class AlsoOptions(Options):
+    """Another feature that goes in the same run; what its tables do not say is as in the run's own."""
+
+    marks: str = Field("", description="Who marks, as for the run's own; empty: the measurement of the feature's name.")
+    judge: str = Field("", description="Who decides whether it is gone; empty: whoever marks.")
+    mark: MarkOptions = MarkOptions()
+    find: FindOptions = FindOptions()
+
+
 class RunOptions(Options):
     """Everything `unfeature run FILE.toml` needs; a table for each verb."""
 
@@ -259,6 +267,26 @@ class RunOptions(Options):
     attack: AttackOptions | None = Field(
         None, description="A table of its own, which may be empty: then the result is attacked too."
     )
+    also: dict[Annotated[str, Field(pattern=r"^\w[\w .+-]*$")], AlsoOptions] = Field(
+        {}, description="Feature that goes in the same run -> its `marks`, `judge`, and tables `mark` and `find`."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_own(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Every other feature is marked and found like the run's own, where its tables do not say otherwise."""
+        if not isinstance(also := values.get("also"), dict):
+            return values
+        own = {verb: values[verb] for verb in ("mark", "find") if isinstance(values.get(verb), dict)}
+        own["find"] = {key: value for key, value in own.get("find", {}).items() if key not in ("also", "example")}
+        return {**values, "also": {name: _over(own, other) for name, other in also.items()}}
+
+
+def _over(own: dict[str, dict[str, Any]], other: Any) -> Any:
+    """Tables of options, and over them those of another; what is no table is for the validation to refuse."""
+    if not isinstance(other, dict) or not all(isinstance(other.get(verb, {}), dict) for verb in own):
+        return other
+    return {**other, **{verb: {**told, **other.get(verb, {})} for verb, told in own.items()}}
 
 
 class BenchOptions(Options):

@@ -12,17 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
+from unfeature.artifacts import OTHER
+from unfeature.reports.words import ROWS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ROWS = {
-    "original": "original",
-    "filter": "rejection filter",
-    "control": "trained without it",
-    "teacher": "teacher",
-    "instant": "instant edit",
-    "unlearned": "unlearned",
-}
 FIGURES = {
     "target_ratio": "target ratio",
     "flips_edited": "flips, edited",
@@ -43,13 +38,15 @@ def bench_table(results: Mapping[str, Any]) -> str:
         return f"# {results['title']}\n\nNo cell is finished yet.\n"
     axes = results["axes"]
     distance = next((name for name in rows[0]["floor"] if name.startswith("fd")), "")
-    columns = [*axes, "row", *FIGURES.values(), f"{distance or 'FD'}", "floor", "removed", "seeds", "pictures"]
+    shown = dict.fromkeys(name for row in rows for name in row["scores"]["original"] if name.startswith(OTHER))
+    figures = {**FIGURES, **{name: f"target ratio, {name.removeprefix(OTHER)}" for name in shown}}
+    columns = [*axes, "row", *figures.values(), f"{distance or 'FD'}", "floor", "removed", "seeds", "pictures"]
     lines = [columns, ["---"] * len(columns)]
     for values, cells in grouped(rows, axes).items():
         for row, named in ROWS.items():
             if not any(row in cell["scores"] for cell in cells):
                 continue
-            found = [[cell["scores"].get(row, {}).get(name) for cell in cells] for name in (*FIGURES, distance)]
+            found = [[cell["scores"].get(row, {}).get(name) for cell in cells] for name in (*figures, distance)]
             floor = [cell["floor"].get(distance) for cell in cells]
             removed = f"{sum(cell['verdict'] == 'removed' for cell in cells)} of {len(cells)}"
             last = [removed if row == "unlearned" else "", str(len(cells)), f"{cells[0]['n']:,} each"]

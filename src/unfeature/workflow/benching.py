@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from unfeature.artifacts import Evaluation
-from unfeature.errors import BadOption, NotMade, RunBusy, UnfeatureError
+from unfeature.errors import BadOption, NotMade, RunBusy, UnfeatureError, UnknownName
 from unfeature.options import BenchOptions, RunOptions
 from unfeature.presets import laid_over, preset_values, read_toml
 from unfeature.store import Run
@@ -142,7 +142,13 @@ def _done(out: Path, cell: Cell) -> bool:
     held = Run(out / cell.name)
     if not held.has(CELL):
         return False
-    if held.read_json(CELL) != cell.options.model_dump(mode="json"):
+    try:
+        same = (
+            RunOptions.parse(held.read_json(CELL)) == cell.options
+        )  # options that are new since are at their defaults
+    except (UnknownName, BadOption):
+        same = False
+    if not same:
         raise BadOption(
             f"{held.folder} was made with other options than the file has now; expected the same. Name another folder, "
             "or move that one away."

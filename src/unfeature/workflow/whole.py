@@ -30,7 +30,8 @@ def run(
     on_verb("mark")
     mark(folder, options.feature, options.marks, options.mark, options.judge)
     on_verb("find")
-    find(folder, options.find, on_batch, on_note)
+    others = tuple(str(_other(Path(folder), options, name, on_batch, on_note)) for name in options.also)
+    find(folder, options.find.model_copy(update={"also": (*options.find.also, *others)}), on_batch, on_note)
     on_verb("preview")
     preview(folder, options.preview)
     on_verb("unlearn")
@@ -42,3 +43,18 @@ def run(
         attack(folder, options.attack, on_batch)
     on_verb("report")
     return report(folder)
+
+
+def _other(
+    folder: Path,
+    options: RunOptions,
+    name: str,
+    on_batch: Callable[[int, int], None],
+    on_note: Callable[[str], None],
+) -> Path:
+    """Another feature of the same generator, marked and found in a run folder of its own inside; that folder."""
+    inside, other = folder / "also" / name, options.also[name]
+    sample(inside, options.generator, options.sample, options.weights, options.arguments, on_note)
+    mark(inside, name, other.marks or name, other.mark, other.judge)
+    find(inside, other.find, on_batch, on_note)
+    return inside
