@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from unfeature import workflow
-from unfeature.errors import BadOption, TooFewMarks
-from unfeature.features import load_feature
+from unfeature.errors import BadOption, NothingLeft, TooFewMarks
+from unfeature.features import automatic, load_feature
 from unfeature.features.automatic import Automatic, measured_again, searched
 from unfeature.features.choosing import Choice, Point, choices
 from unfeature.features.counterfactual import Counterfactual
@@ -232,6 +232,17 @@ def test_it_chooses_explains_and_is_saved_with_its_reasons() -> None:
     assert "<svg" in choice_svg(choice) and choice_svg(choice) == choice_svg(json.loads(json.dumps(choice)))
     assert choice_svg(None) == "" and _choice({}) == ()
     assert _choice({"choice": choice})[0].startswith("Chosen: ")
+
+
+def test_a_direction_of_which_keeping_leaves_nothing_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*given: object) -> None:
+        raise NothingLeft("nothing is left")
+
+    monkeypatch.setattr(automatic.Linear, "find", nothing)
+    monkeypatch.setattr(automatic.PseudoLabels, "fitted", nothing)
+    found = Automatic(QUICK).find(GENERATOR, GALLERY, FEEDBACK)
+    assert {point["finder"] for point in found.about["choice"]["points"]} == {"counterfactual"}
+    assert "the pseudo-label direction is not compared: nothing is left" in found.told()
 
 
 def test_marks_made_at_random_are_refused_and_strengths_of_one_s_own_too() -> None:

@@ -25,6 +25,10 @@ class BadOption(UnfeatureError, ValueError):
     """An option outside its range, or one that does not exist."""
 
 
+class NothingLeft(BadOption):
+    """What is to be kept leaves nothing of a direction."""
+
+
 class ShapeError(UnfeatureError, ValueError):
     """A tensor whose shape does not fit the thing it was given to."""
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import drawn, frozen, made
-from unfeature.errors import BadOption
+from unfeature.errors import BadOption, NothingLeft
 from unfeature.features import fresh
-from unfeature.features.choosing import Choice, Point, pareto, thinned
+from unfeature.features.choosing import DIRECTIONS, Choice, Point, pareto, thinned
 from unfeature.features.counterfactual import Counterfactual, CounterfactualFeature
 from unfeature.features.guides import ALONE, Helpers, Progress, unheard
 from unfeature.features.linear import Linear, LinearFeature, check_feedback
@@ -127,7 +127,7 @@ class Automatic:
         check_telling(marked, feedback.feature)
         network = self.helpers.extractor(self.options.extractor)
         opinion = second_opinion(original, fresh.sides(feedback)[0], marked, network, self.seed)
-        variants = self._variants(original, gallery, feedback, marked)
+        variants, missing = self._variants(original, gallery, feedback, marked)
         knows = network if hasattr(network, "class_word") else None
         rough = Bench.drawn(original, opinion, self._seeds(original, 0), knows)
         tried = self._search(variants, rough)
@@ -137,21 +137,27 @@ class Automatic:
         choice = Choice.of(points, self.helpers.wanted_ratio)
         taken = points[choice.picked]
         found = variants[taken.finder].adjusted(taken.threshold, taken.margin)
-        told = [*choice.told(), *self._told(tried, fine, marked, found)]
+        told = [*choice.told(), *missing, *self._told(tried, fine, marked, found)]
         about = {**choice.to_json(), "told": told, "tried": len(tried)}
         return replace(found, about={**found.about, "choice": about})
 
     def _variants(
         self, original: Generator, gallery: Gallery, feedback: Feedback, marked: fresh.Marked
-    ) -> dict[str, Adjustable]:
-        """Each finder's own feature, fitted to the same samples."""
+    ) -> tuple[dict[str, Adjustable], list[str]]:
+        """Each finder's own feature, fitted to the same samples, in the order of OFFSETS; and why some are missing."""
         parts = self.options, self.helpers, self.seed, self.on_step
         search, samples = Counterfactual(*parts).fitted(original, marked, feedback.feature)
-        return {
-            "linear": Linear(*parts).find(original, gallery, feedback),
-            "pseudo-label": PseudoLabels(*parts).fitted(original, samples, feedback.feature),
-            "counterfactual": search,
+        directions: dict[str, Callable[[], LinearFeature]] = {
+            "linear": lambda: Linear(*parts).find(original, gallery, feedback),
+            "pseudo-label": lambda: PseudoLabels(*parts).fitted(original, samples, feedback.feature),
         }
+        found, missing = dict[str, Adjustable](), list[str]()
+        for name, direction in directions.items():
+            try:
+                found[name] = direction()
+            except NothingLeft as error:
+                missing.append(f"{DIRECTIONS[name]} is not compared: {error}")
+        return {**found, "counterfactual": search}, missing
 
     def _seeds(self, generator: Generator, part: int) -> Seeds:
         """Of samples that nobody else sees: for trying (0) and for measuring (1)."""
@@ -177,7 +183,8 @@ class Automatic:
             return points[-1].cost
 
         wanted = self.helpers.wanted_ratio
-        searched(tell, wanted=wanted, trials=self.options.trials, seconds=self.options.seconds, seed=self.seed)
+        trials, seconds = self.options.trials, self.options.seconds
+        searched(tell, tuple(variants), wanted=wanted, trials=trials, seconds=seconds, seed=self.seed)
         return points
 
     def _told(self, tried: Sequence[Point], bench: Bench, marked: fresh.Marked, found: Adjustable) -> list[str]:
@@ -213,6 +220,7 @@ def measured_again(tried: Sequence[Point], wanted: float) -> list[Point]:
 
 def searched(
     tell: Callable[[str, float, float], tuple[float, float]],
+    finders: Sequence[str] = tuple(OFFSETS),
     *,
     wanted: float,
     trials: int,
@@ -230,16 +238,17 @@ def searched(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def ask(trial: Any) -> float:
-        finder = trial.suggest_categorical("finder", list(OFFSETS))
+        finder = trial.suggest_categorical("finder", finders)
         offset = trial.suggest_float(f"{finder} offset", *OFFSETS[finder])
         harm, upper = tell(finder, offset, trial.suggest_float(f"{finder} margin", *MARGINS))
         return harm if upper <= wanted else 1 + upper
 
     try:
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=sum(map(len, FIRST.values())))
+        begin = {finder: FIRST[finder] for finder in finders}
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=sum(map(len, begin.values())))
         study = optuna.create_study(sampler=sampler)
-        for step in zip(*FIRST.values(), strict=True):
-            for finder, (offset, margin) in zip(FIRST, step, strict=True):
+        for step in zip(*begin.values(), strict=True):
+            for finder, (offset, margin) in zip(begin, step, strict=True):
                 study.enqueue_trial({"finder": finder, f"{finder} offset": offset, f"{finder} margin": margin})
         study.optimize(ask, n_trials=trials, timeout=seconds)
     finally:

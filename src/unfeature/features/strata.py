@@ -27,7 +27,7 @@ from torch import Tensor
 
 from unfeature import paper
 from unfeature.artifacts import Score
-from unfeature.errors import BadOption, ShapeError, TooFewMarks
+from unfeature.errors import BadOption, NothingLeft, ShapeError, TooFewMarks
 from unfeature.features.noise import Flags, Values
 from unfeature.intervals import holm
 
@@ -86,7 +86,7 @@ def residualised_vector(latents: Tensor, scores: Values, kept: Values) -> Tensor
 
     The change of each latent per unit of score at fixed kept scores, whatever the latents' covariance. Kept scores with
     noise of their own leak, and marks are such: give `latents @ readouts(many latents, their kept scores).T` in their
-    place. ShapeError; BadOption where the kept scores say all that the scores do.
+    place. ShapeError; NothingLeft where the kept scores say all that the scores do.
     """
     scores = np.asarray(scores, dtype=np.float64)
     beside = np.asarray(kept, dtype=np.float64).reshape(len(scores), -1)
@@ -96,7 +96,7 @@ def residualised_vector(latents: Tensor, scores: Values, kept: Values) -> Tensor
     rest = scores - design @ np.linalg.lstsq(design, scores, rcond=None)[0]
     length = float(np.linalg.norm(rest))
     if length <= LEFT * float(np.linalg.norm(scores - scores.mean())):
-        raise BadOption(
+        raise NothingLeft(
             f"the scores of the feature follow from those of the {beside.shape[1]} kept ones; expected some that "
             "differ where the kept ones are alike. Keep fewer features, or score more latents."
         )
@@ -108,7 +108,7 @@ def orthogonalised(vector: Tensor, kept_vectors: Tensor) -> Tensor:
     """w - A^T (A A^T)^-1 A w: (d,), (k, d) -> (d,), at right angles to every kept vector.
 
     By an orthogonal basis of A's rows, so that kept vectors that are almost the same, or zero, do no harm. ShapeError;
-    BadOption where nothing is left.
+    NothingLeft where nothing is.
     """
     if kept_vectors.ndim != 2 or kept_vectors.shape[1:] != vector.shape:
         raise ShapeError(
@@ -122,7 +122,7 @@ def orthogonalised(vector: Tensor, kept_vectors: Tensor) -> Tensor:
     whole = vector.double()
     left = whole - basis.T @ (basis @ whole)
     if float(torch.linalg.vector_norm(left)) <= LEFT * float(torch.linalg.vector_norm(whole)):
-        raise BadOption(
+        raise NothingLeft(
             f"nothing is left of the direction beside those of the {len(rows)} kept features; expected one that they "
             "do not contain. Keep fewer features."
         )
