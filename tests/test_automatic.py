@@ -106,8 +106,8 @@ def evidence(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarra
 @settings(max_examples=15, deadline=None)
 @given(st.sampled_from([0.01, 0.1, 0.5]), st.integers(0, 1000))
 def test_em_finds_the_share_behind_the_evidence(share: float, seed: int) -> None:
-    found = prevalence(evidence(20_000, share, seed)[0])
-    assert found == pytest.approx(share, abs=0.012)
+    said, shows = evidence(20_000, share, seed)
+    assert prevalence(said) == pytest.approx(shows.mean(), abs=0.008)  # 0.003 at most with seeds 0, 2, ..., 1000
 
 
 def test_the_bound_holds_for_a_share_that_marks_barely_tell() -> None:
