@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unfeature.unlearners import bank
-from unfeature.unlearners.bank import Bank, Batch, Made
+from unfeature.unlearners.bank import Bank, Batch
 
 
 @pytest.fixture
@@ -21,19 +21,9 @@ def _bank(asked: list[int]) -> Bank:
     def erased(step: int) -> Batch:
         asked.append(step)
         latents = torch.arange(8 * step, 8 * step + 8, dtype=torch.float32).unsqueeze(1)
-        flags = latents[:, 0] % 2 == 0
-        return Batch(latents, -latents, flags, Made(10 + latents, 20 + latents[flags]))
+        return Batch(latents, -latents, latents[:, 0] % 2 == 0, 10 + latents)
 
     return Bank(erased, batch=8, steps=15)
-
-
-def _check(batch: Batch) -> None:
-    """Everything belongs to its latent still."""
-    assert torch.equal(batch.erased, -batch.latents)
-    assert torch.equal(batch.flags, batch.latents[:, 0] % 2 == 0)
-    assert batch.made is not None
-    assert torch.equal(batch.made.after, 10 + batch.latents)
-    assert torch.equal(batch.made.before, 20 + batch.latents[batch.flags])
 
 
 def test_each_pass_sees_every_latent_once_and_none_is_erased_twice(asked: list[int]) -> None:
@@ -42,7 +32,9 @@ def test_each_pass_sees_every_latent_once_and_none_is_erased_twice(asked: list[i
     assert asked == [0, 1, 2, 3, 4]
     for batch in passes:
         assert sorted(batch.latents[:, 0].tolist()) == list(range(40))
-        _check(batch)
+        assert torch.equal(batch.erased, -batch.latents)
+        assert torch.equal(batch.flags, batch.latents[:, 0] % 2 == 0)
+        assert batch.pictures is not None and torch.equal(batch.pictures, 10 + batch.latents)
     orders = [tuple(batch.latents[:, 0].tolist()) for batch in passes]
     assert len(set(orders)) == 3
 
@@ -59,13 +51,11 @@ def test_a_step_is_the_same_whether_training_began_there_or_before(step: int, as
 def test_a_batch_in_parts_and_in_rows_is_the_batch(asked: list[int]) -> None:
     batch = _bank(asked).at(0)
     assert [len(part.flags) for part in batch.split(3)] == [3, 3, 2]
-    some = batch.rows(torch.tensor([6, 3, 0]))
-    assert torch.equal(some.latents[:, 0], torch.tensor([6.0, 3.0, 0.0]))
-    for part in (*batch.split(3), Batch.joined(batch.split(3)), some, batch.rows(torch.tensor([5]))):
-        _check(part)
+    assert torch.equal(Batch.joined(batch.split(3)).erased, batch.erased)
     bare = Batch(batch.latents, batch.erased, batch.flags)
-    parts = [*bare.split(3), bare.rows(torch.tensor([0])), Batch.joined([bare]), Batch.joined([batch, bare])]
-    assert all(part.made is None for part in parts)
+    parts = [*bare.split(3), bare.rows(torch.tensor([0])), Batch.joined([bare])]
+    assert all(part.pictures is None for part in parts)
+    assert torch.equal(batch.rows(torch.tensor([2, 0])).latents[:, 0], torch.tensor([2.0, 0.0]))
 
 
 @pytest.mark.parametrize(("steps", "latents"), [(100, 20_000), (1000, 51_200), (2000, 102_400), (10**6, 200_000)])

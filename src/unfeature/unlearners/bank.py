@@ -20,17 +20,7 @@ bank and 0.0028 on others, in mean absolute difference of pixels; with 100,000 s
 """
 
 PIXELS = 2**28
-"""Of a bank's pictures after the edit, at most: if they are no more than that all are made once, in half precision."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """The original's pictures of a batch, float16."""
-
-    after: Tensor
-    """(n, c, h, w): at the erased latents, which is what the teacher makes."""
-    before: Tensor
-    """(flags.sum(), c, h, w): at the flagged latents as they were."""
+"""Of a bank's pictures, at most: they are made once, and kept in half precision, if they are no more than that."""
 
 
 @dataclass(frozen=True)
@@ -43,38 +33,29 @@ class Batch:
     """(n, d): the feature's `erase` of them."""
     flags: Tensor
     """(n,) bool: its `contains`."""
-    made: Made | None = None
-    """None where pictures are made when they are needed."""
+    pictures: Tensor | None = None
+    """(n, c, h, w) float16: the teacher's at the erased latents; None where they are made when they are needed."""
 
     def split(self, most: int) -> list[Batch]:
         """In parts of at most so many rows."""
         latents, erased, flags = (torch.split(side, most) for side in (self.latents, self.erased, self.flags))
-        made: list[Made | None] = [None] * len(flags)
-        if self.made is not None:
-            flagged = [int(part.sum()) for part in flags]
-            made = list(map(Made, torch.split(self.made.after, most), torch.split(self.made.before, flagged)))
-        return [Batch(z, e, f, m) for z, e, f, m in zip(latents, erased, flags, made, strict=True)]
+        nobody: tuple[Tensor | None, ...] = (None,) * len(flags)
+        pictures = nobody if self.pictures is None else torch.split(self.pictures, most)
+        return [Batch(z, e, f, x) for z, e, f, x in zip(latents, erased, flags, pictures, strict=True)]
 
     def rows(self, chosen: Tensor) -> Batch:
         """The chosen rows (m,)."""
-        flags, made = self.flags[chosen], self.made
-        if made is not None:
-            before = (self.flags.cumsum(dim=0) - 1)[chosen][flags]
-            made = Made(made.after[chosen], made.before[before])
-        return Batch(self.latents[chosen], self.erased[chosen], flags, made)
+        pictures = self.pictures[chosen] if self.pictures is not None else None
+        return Batch(self.latents[chosen], self.erased[chosen], self.flags[chosen], pictures)
 
     @classmethod
     def joined(cls, parts: list[Batch]) -> Self:
-        """All their rows; pictures where all have them."""
+        """All their rows."""
+        pictures = [part.pictures for part in parts if part.pictures is not None]
         latents, erased, flags = (
             torch.cat([getattr(p, name) for p in parts]) for name in ("latents", "erased", "flags")
         )
-        made = [part.made for part in parts if part.made is not None]
-        if len(made) < len(parts):
-            return cls(latents, erased, flags)
-        return cls(
-            latents, erased, flags, Made(*(torch.cat([getattr(m, s) for m in made]) for s in ("after", "before")))
-        )
+        return cls(latents, erased, flags, torch.cat(pictures) if pictures else None)
 
 
 class Bank:

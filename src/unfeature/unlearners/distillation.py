@@ -20,7 +20,7 @@ from torch import Tensor
 from unfeature import paper
 from unfeature.errors import BadOption
 from unfeature.protocols import GuidedFeature
-from unfeature.unlearners.bank import PIXELS, Bank, Batch, Made, latents_of
+from unfeature.unlearners.bank import PIXELS, Bank, Batch, latents_of
 from unfeature.unlearners.instant import best_edit
 from unfeature.unlearners.loop import Loop
 from unfeature.unlearners.searched import Pool
@@ -59,7 +59,7 @@ class Distilling(Loop):
             return batch
         found = self.pool.climb(step, self.student, self.feature)
         own = found[self.fabric.global_rank :: self.fabric.world_size]
-        return Batch.joined([batch, self.seen(own, made=batch.made is not None)])
+        return Batch.joined([batch, self.seen(own, made=batch.pictures is not None)])
 
     def tensors(self) -> dict[str, Tensor]:
         """And where the pool is."""
@@ -78,14 +78,13 @@ class Distilling(Loop):
         return self.seen(self.own(step), made=isinstance(self.feature, GuidedFeature) and pixels <= PIXELS)
 
     def seen(self, latents: Tensor, *, made: bool = False) -> Batch:
-        """As ever, and with the original's pictures where they are to be `made`."""
+        """As ever, and with the teacher's pictures where they are to be `made`."""
         batch = super().seen(latents)
         if not made:
             return batch
         with torch.no_grad(), self.fabric.autocast():
-            after = self.made(self.teacher, batch.erased)
-            before = self.made(self.teacher, latents[batch.flags]) if bool(batch.flags.any()) else after[:0]
-        return replace(batch, made=Made(after.half(), before.half()))
+            pictures = [self.teacher.synthesize(x) for x in torch.split(batch.erased, self.rows)]
+        return replace(batch, pictures=torch.cat(pictures).half())
 
     def looked(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """The erased latents."""
@@ -107,11 +106,8 @@ class Distilling(Loop):
         told = paper.losses(made, target, flags, alpha=options.alpha, perceptual=options.perceptual, l1=options.l1)
         if not options.shortfall or not bool(flags.any()):
             return told
-        if batch.made is not None:
-            before = batch.made.before
-        else:
-            with torch.no_grad(), self.fabric.autocast():
-                before = self.teacher.synthesize(batch.latents[flags])
+        with torch.no_grad(), self.fabric.autocast():
+            before = self.teacher.synthesize(batch.latents[flags])
         missing = shortfall(made[flags], target[flags], before.float()).sum() / len(flags)
         return replace(told, total=told.total + options.shortfall * missing)
 

@@ -139,9 +139,8 @@ class Loop:
 
     def pictures(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """g(z) and the teacher's f(z^) for some rows (m): (m, c, h, w) float32 each."""
-        if batch.made is not None:
-            target = batch.made.after
-        else:
+        target = batch.pictures
+        if target is None:
             with torch.no_grad(), self.fabric.autocast():
                 target = self.teacher.synthesize(batch.erased)
         with self.fabric.autocast():
