@@ -32,6 +32,15 @@ class Options(BaseModel):
             raise BadOption(f"{told(error)}. See --help for names and ranges.") from None
 
 
+def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both, table by table; where both say something, what is above."""
+    told = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(told.get(key), dict)
+        told[key] = laid_over(told[key], value) if both else value
+    return told
+
+
 def told(error: ValidationError) -> str:
     """Every problem of a validation in one sentence: option, what was given, what is expected."""
     problems = (f"{'.'.join(map(str, p['loc']))} is {p['input']!r}: {p['msg'].lower()}" for p in error.errors())
@@ -152,10 +161,7 @@ class UnlearnOptions(Options):
     )
     l1: Literal["mean", "sum"] = Field("mean", description="Absolute differences averaged or summed over pixels.")
     shortfall: float = Field(
-        0.0,
-        ge=0,
-        le=1000,
-        description="Weight of what a copy lacks of each of the teacher's edits, along it.",
+        0.0, ge=0, le=1000, description="Weight of what a copy lacks of each of the teacher's edits, along it."
     )
     penalty: float = Field(
         1.0, ge=0, le=1_000_000, description="Weight of what baselines say of the weights: amnesia's and repulsion's."
@@ -279,14 +285,7 @@ class RunOptions(Options):
             return values
         own = {verb: values[verb] for verb in ("mark", "find") if isinstance(values.get(verb), dict)}
         own["find"] = {key: value for key, value in own.get("find", {}).items() if key not in ("also", "example")}
-        return {**values, "also": {name: _over(own, other) for name, other in also.items()}}
-
-
-def _over(own: dict[str, dict[str, Any]], other: Any) -> Any:
-    """Tables of options, and over them those of another; what is no table is for the validation to refuse."""
-    if not isinstance(other, dict) or not all(isinstance(other.get(verb, {}), dict) for verb in own):
-        return other
-    return {**other, **{verb: {**told, **other.get(verb, {})} for verb, told in own.items()}}
+        return {**values, "also": laid_over({name: own for name in also}, also)}
 
 
 class BenchOptions(Options):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from unfeature.errors import BadFile, UnknownName
-from unfeature.options import RunOptions
+from unfeature.options import RunOptions, laid_over
 
 
 def presets() -> dict[str, str]:
@@ -46,15 +45,6 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise BadFile(f"{path} is not text in UTF-8: {error.reason}. Save it again as UTF-8.") from error
     return _toml(str(path), text)
-
-
-def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, table by table; where both say something, what is above."""
-    told = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(told.get(key), dict)
-        told[key] = laid_over(told[key], value) if both else value
-    return told
 
 
 def _toml(name: str, text: str) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from typing import Any
 
 from unfeature.artifacts import Evaluation
 from unfeature.errors import BadOption, NotMade, RunBusy, UnfeatureError, UnknownName
-from unfeature.options import BenchOptions, RunOptions
-from unfeature.presets import laid_over, preset_values, read_toml
+from unfeature.options import BenchOptions, RunOptions, laid_over
+from unfeature.presets import preset_values, read_toml
 from unfeature.store import Run
 from unfeature.workflow.marking import versions
 from unfeature.workflow.whole import run
@@ -95,9 +95,10 @@ def bench(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(wanted) or 1), mp_context=context, initializer=_begin_worker) as pool:
         waiting = {pool.submit(_make, out, cell): cell.name for cell in wanted}
-        # The pool lists whom to watch when work is handed in, just before it begins the process for it: without more
-        # work it would wait for ever where the last one is killed.
-        pool.submit(os.getpid)
+        if waiting:
+            # The pool lists whom to watch when work is handed in, just before it begins the process for it: without
+            # more work it would wait for ever where the last one is killed.
+            pool.submit(os.getpid)
         try:
             for future in as_completed(waiting):
                 made, sentence = future.result()
@@ -143,9 +144,7 @@ def _done(out: Path, cell: Cell) -> bool:
     if not held.has(CELL):
         return False
     try:
-        same = (
-            RunOptions.parse(held.read_json(CELL)) == cell.options
-        )  # options that are new since are at their defaults
+        same = RunOptions.parse(held.read_json(CELL)) == cell.options  # options since then were at their defaults
     except (UnknownName, BadOption):
         same = False
     if not same:
