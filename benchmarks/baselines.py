@@ -23,11 +23,12 @@ from tabulated import interval
 from unfeature import workflow
 from unfeature.artifacts import Score
 from unfeature.drawing import drawn
-from unfeature.evaluation import Evaluator, Rows, Seen
+from unfeature.evaluation import Evaluator
 from unfeature.generators.loading import checkpoint_bytes, load_generator
 from unfeature.images import grid, png, to_pixels
 from unfeature.judging import load_extractor, load_judge
 from unfeature.protocols import Feature, Generator
+from unfeature.rows import Rows, Seen
 from unfeature.seeds import stream
 from unfeature.store import Run
 from unfeature.tables import resolve

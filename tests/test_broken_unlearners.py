@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unfeature import evaluation as evidence
 from unfeature.artifacts import Evaluation
 from unfeature.errors import ShapeError
+from unfeature.evaluation import Evaluator
 from unfeature.generators.module import ModuleGenerator
 from unfeature.options import UnlearnOptions
 from unfeature.protocols import Feature, Generator
 from unfeature.reports import verdict
 from unfeature.reports.verdicts import Verdict
+from unfeature.rows import Rows, floor
 from unfeature.seeds import stream
 from unfeature.testing import TinyExtractor, TinyGenerator, TinyJudge, tiny_scene
 from unfeature.unlearners.distillation import Distillation
@@ -82,14 +83,14 @@ def pleases_the_judge(z: Tensor) -> Tensor:
 
 
 def judged(copy: Generator) -> Verdict:
-    evaluator = evidence.Evaluator(JUDGE, TinyExtractor(), N, 0, lambda done, total: None)
-    rows = evidence.Rows(evaluator.reference(ORIGINAL))
+    evaluator = Evaluator(JUDGE, TinyExtractor(), N, 0, lambda done, total: None)
+    rows = Rows(evaluator.reference(ORIGINAL))
     evaluator.rejection_filter(ORIGINAL, rows)
     collateral = evaluator.paired(ORIGINAL, {"unlearned": copy}, FEATURE, rows)
     table = rows.finish(JUDGE)
     result = Evaluation(
         "large blobs", ORIGINAL.spec, copy.spec, dict(JUDGE.about), {"name": "tiny"}, N, {}, 0.03, table,
-        evidence.floor(table), collateral,
+        floor(table), collateral,
     )  # fmt: skip
     return verdict(result)
 

@@ -489,6 +489,8 @@ class BadRatio(TargetRatio):
         super().update(batch)
         if self.fault == "counts batches":
             self.n += 1 - len(batch.after.shows)
+        if self.fault == "looks aside":
+            self.hits += int(batch.rewritten.sum())
 
     def compute(self) -> list[Score]:
         (score,) = super().compute()
@@ -504,6 +506,7 @@ class BadRatio(TargetRatio):
         ("outside", "lies outside its interval"),
         ("nan", "is NaN"),
         ("nothing", "gave no score"),
+        ("looks aside", "looks at more than the images after"),
     ],
 )
 def test_faults_of_metrics_are_noticed(fault: str, message: str) -> None:

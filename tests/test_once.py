@@ -1,4 +1,4 @@
-"""What is remembered of a tensor: not of another, of the same before it changed, or without a gradient."""
+"""What is remembered of a tensor: not of another, of the same before it changed, or without a gradient; and by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unfeature.metrics.digits import load_digit_extractor
-from unfeature.once import Once
+from unfeature.once import Memory, Once
 
 
 class Counted:
@@ -77,3 +77,17 @@ def test_a_network_says_the_same_of_a_batch_as_of_its_clone() -> None:
     assert all(torch.equal(a, b) for a, b in zip(maps, network.layers(images.clone()), strict=True))
     images[0] = 0
     assert not torch.equal(network.logits(images)[0], logits[0])
+
+
+def test_what_was_asked_for_longest_ago_makes_room() -> None:
+    memory, made = Memory(room=10), list[str]()
+
+    def ask(name: str, size: int = 4) -> str:
+        return memory.of(name, lambda: made.append(name) or name, lambda _: size)  # type: ignore[func-returns-value]
+
+    assert [ask(name) for name in ("a", "b", "a", "c", "a", "c")] == ["a", "b", "a", "c", "a", "c"]
+    assert made == ["a", "b", "c"], "b was asked for longest ago, and had to go for c"
+    assert ask("b") == "b" and ask("large", 11) == "large" and ask("large", 11) == "large"
+    assert made == ["a", "b", "c", "b", "large", "large"], "what has no room at all is made each time"
+    memory.room = 0
+    assert [ask("d"), ask("d")] == ["d", "d"] and made[-2:] == ["d", "d"]

@@ -14,6 +14,7 @@ from conftest import VERBS, Command, contents
 from unfeature import load_generator, workflow
 from unfeature.artifacts import Evaluation, Feedback
 from unfeature.errors import MissingStep, WrongGenerator
+from unfeature.evaluation import Evaluator
 from unfeature.generators.loading import read_safetensors, to_safetensors
 from unfeature.options import (
     EvaluateOptions,
@@ -24,6 +25,7 @@ from unfeature.options import (
     SampleOptions,
     UnlearnOptions,
 )
+from unfeature.rows import KNOWN
 from unfeature.seeds import stream
 
 JUDGE = """
@@ -195,6 +197,38 @@ def test_a_copy_that_learned_nothing_scores_as_the_original(tiny_run: Path) -> N
     found = workflow.evaluate(tiny_run, EvaluateOptions(count=300))
     assert found.row("unlearned").scores == found.row("original").scores
     assert found.row("unlearned").distribution == found.row("original").distribution
+
+
+def test_what_is_known_of_the_original_is_not_looked_at_again_and_changes_no_byte(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tiny_run / "unlearned.safetensors"
+    _, facts = read_safetensors(copy.name, copy.read_bytes())
+    copies = {"trained": copy.read_bytes()}
+    copies["untrained"] = to_safetensors(load_generator("mnist-vae").module.state_dict(), facts)
+    looked: list[int] = []
+    see = Evaluator.see
+    monkeypatch.setattr(Evaluator, "see", lambda self, images: looked.append(len(images)) or see(self, images))
+
+    def told(which: str, count: int = 300) -> tuple[bytes, int]:
+        copy.write_bytes(copies[which])
+        looked.clear()
+        workflow.evaluate(tiny_run, EvaluateOptions(count=count))
+        return (tiny_run / "evaluation.json").read_bytes(), sum(looked)
+
+    trained, untrained, fewer = told("trained"), told("untrained"), told("trained", 200)
+    monkeypatch.setattr(KNOWN, "room", 2**27)
+    assert told("trained") == trained, "nothing was known yet"
+    again = told("untrained")
+    assert again[0] == untrained[0] and 300 < again[1] < 600 < untrained[1], "the copy's and the teacher's at most"
+    assert told("trained", 200) == fewer and told("trained")[0] == trained[0]
+
+    request = tiny_run / "request.json"
+    request.write_text(json.dumps({**json.loads(request.read_text()), "cut": 5.0}))  # another judge
+    monkeypatch.setattr(KNOWN, "room", 0)
+    other = told("trained")
+    monkeypatch.setattr(KNOWN, "room", 2**27)
+    assert told("trained") == other != trained
 
 
 def test_a_generator_that_never_had_it_has_a_row_without_pairs(tiny_run: Path, command: Command) -> None:

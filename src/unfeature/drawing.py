@@ -17,12 +17,17 @@ BATCH, PIXELS = 500, 500 * 28 * 28
 
 def batches(generator: Generator, seeds: Seeds) -> Iterator[tuple[Tensor, Tensor]]:
     """Latents (m, d) and images (m, c, h, w) of the seeds, m <= BATCH at a time, without gradients."""
-    size = rows_at_once(generator.spec.image_shape, PIXELS, 1, BATCH)
-    for start in range(0, len(seeds), size):
+    for portion in portions(generator, seeds):
         with torch.no_grad():
-            latents = generator.sample_latents(seeds[start : start + size])
+            latents = generator.sample_latents(portion)
             images = generator.synthesize(latents)
         yield latents, images  # outside: a generator left half-way would leave its caller without gradients
+
+
+def portions(generator: Generator, seeds: Seeds) -> Iterator[Seeds]:
+    """As many seeds as are drawn at a time."""
+    size = rows_at_once(generator.spec.image_shape, PIXELS, 1, BATCH)
+    return (seeds[start : start + size] for start in range(0, len(seeds), size))
 
 
 def frozen(generator: Generator) -> Generator:

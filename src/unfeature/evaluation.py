@@ -3,121 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unfeature.artifacts import OTHER, Distribution, Row, Score
-from unfeature.drawing import BATCH, batches
+from unfeature.drawing import BATCH, batches, drawn, portions
 from unfeature.errors import BadOption
 from unfeature.intervals import mcnemar
-from unfeature.metrics import METRICS
-from unfeature.metrics.distribution import distribution
 from unfeature.metrics.judges import CutJudge
 from unfeature.metrics.matrix import Kept, MatrixSums, Told
-from unfeature.metrics.ratio import corrected, declares_rates
-from unfeature.protocols import AttributeJudge, Extractor, Feature, Generator, Judge, Look, Metric, Paired, Reference
+from unfeature.protocols import AttributeJudge, Extractor, Feature, Generator, Judge, Look, Reference
+from unfeature.rows import KNOWN, Rows, Seen
 from unfeature.seeds import Seeds, normal_rows, stream
-from unfeature.tables import resolve
-
-ABOUT = {
-    "original": "the generator as it came",
-    "filter": "its samples, those with the feature thrown away (rejection filter)",
-    "control": "the same architecture trained without the feature; its latents mean other pictures",
-    "teacher": "the original on erased latents (latent filter); what the copy learns from",
-    "instant": "a copy with one layer fitted to the teacher in closed form, without training",
-    "unlearned": "the trained copy",
-}
-"""Row -> what made its images."""
-
-ASKED, ALONE = ("control", "instant"), ("filter", "control")
-"""Rows that are there where they are asked for; rows whose images have no pair at the original's latents."""
 
 MOST_REJECTED = 50
 """Times `n` samples are drawn in search of feature-free ones before the evaluation gives up."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A look at images, and the measured values where the judge measures."""
-
-    look: Look
-    values: Tensor | None
-    """(n,) in the measurement's unit."""
-    scores: Tensor | None = None
-    """(n, k) of the judge's other attributes; None where it tells none, and in parts of a batch."""
-
-    def keep(self, mask: Tensor) -> Seen:
-        """The rows of a (n,) mask."""
-        parts = {name: value[mask] for name, value in self._parts().items()}
-        return Seen(Look(**parts), None if self.values is None else self.values[mask])
-
-    def replaced(self, mask: Tensor, other: Seen) -> Seen:
-        """A copy whose rows of the mask come from `other`."""
-        parts = {name: value.clone() for name, value in self._parts().items()}
-        for name, value in other._parts().items():
-            parts[name][mask] = value
-        if self.values is None or other.values is None:
-            return Seen(Look(**parts), None)
-        values = self.values.clone()
-        values[mask] = other.values
-        return Seen(Look(**parts), values)
-
-    def _parts(self) -> dict[str, Tensor]:
-        """What the look has."""
-        told = {part.name: getattr(self.look, part.name) for part in fields(Look)}
-        return {name: value for name, value in told.items() if value is not None}
-
-
-class Rows:
-    """Metrics and measured values of every row, filled batch by batch."""
-
-    def __init__(
-        self, reference: Reference, others: Mapping[str, Judge] | None = None, asked: Sequence[str] = ()
-    ) -> None:
-        made = [row for row in ABOUT if row not in ASKED or row in asked]
-        self.others = dict(others or {})
-        """Feature -> judge of other features that the run answers for."""
-        self.shown = {row: dict.fromkeys(self.others, 0) for row in made}
-        self.seen = dict.fromkeys(made, 0)
-        self.metrics: dict[str, list[Metric]] = {
-            row: [resolve("metric", METRICS, name)(reference) for name in METRICS] for row in made
-        }
-        self.values: dict[str, list[Tensor]] = {row: [] for row in made}
-
-    def update(
-        self, row: str, after: Seen, before: Seen | None, rewritten: Tensor, teacher: Tensor | None = None
-    ) -> None:
-        """Take in one batch of a row; paired metrics sit out where there is no `before`."""
-        batch = Paired(after.look, before.look if before is not None else None, rewritten, teacher)
-        for metric in self.metrics[row]:
-            if before is not None or not metric.paired:
-                metric.update(batch)
-        for feature, judge in self.others.items():
-            self.shown[row][feature] += int((judge.score(after.look.images) >= 0.5).sum())
-        self.seen[row] += len(after.look.shows)
-        if after.values is not None:
-            self.values[row].append(after.values)
-
-    def finish(self, judge: Judge) -> tuple[Row, ...]:
-        """The table's rows."""
-        rows: list[Row] = []
-        edges: tuple[float, ...] | None = None
-        for name, metrics in self.metrics.items():
-            scores = [s for metric in metrics if name not in ALONE or not metric.paired for s in metric.compute()]
-            if declares_rates(judge.about):
-                scores += [corrected(s, judge.about) for s in scores if s.name == "target_ratio"]
-            shown = self.shown[name].items()
-            scores += [Score.share(OTHER + k, hits, self.seen[name], higher_is_better=False) for k, hits in shown]
-            shape: Distribution | None = None
-            if self.values[name] and isinstance(judge, CutJudge):
-                values = torch.cat(self.values[name])
-                shape = distribution(values, judge.measurement.unit, judge.cut, edges)
-                edges = shape.edges
-            rows.append(Row(name, ABOUT[name], {score.name: score for score in scores}, shape))
-        return tuple(rows)
 
 
 class Evaluator:
@@ -132,8 +34,14 @@ class Evaluator:
         on_batch: Callable[[int, int], None],
         *,
         control: bool = False,
+        original: str = "",
     ) -> None:
-        """`on_batch` is told how many samples are done, of how many: with a `control` row n more."""
+        """`on_batch` is told how many samples are done, of how many: with a `control` row n more.
+
+        original: all that what is seen in its samples depends on, weights, judge, extractor, n and seed; where it is
+        told they are looked at once for all evaluations of a process, as far as KNOWN has room.
+        """
+        self.original = original
         self.judge, self.extractor, self.n, self.seed = judge, extractor, n, seed
         self.seeds: dict[str, list[int]] = {}
         self._on_batch, self._done, self._total = on_batch, 0, (3 + control) * n
@@ -177,13 +85,25 @@ class Evaluator:
         for start in range(0, MOST_REJECTED * self.n, BATCH):
             seeds = stream(purpose, self.seed, start, start + BATCH)
             self.seeds[purpose] = [int(stream(purpose, self.seed, 0, 1)[0]), int(seeds[-1])]
-            for _, images in batches(generator, seeds):
-                seen = self.see(images)
+            for _, seen in self._seen(purpose, generator, seeds):
                 yield ~seen.look.shows, seen
         raise BadOption(
             f"fewer than {self.n} of {MOST_REJECTED * self.n} samples of the original are free of the feature; "
             "expected a feature that not nearly every picture has. Mark the opposite feature, or name another judge."
         )
+
+    def _seen(self, purpose: str, generator: Generator, seeds: Seeds) -> Iterator[tuple[Tensor, Seen]]:
+        """Latents (m, d) and look of batch after batch of the original's samples."""
+        for portion in portions(generator, seeds):
+            if not self.original:
+                yield self._look(generator, portion)
+                continue
+            what = (self.original, purpose, int(portion[0]), len(portion))
+            yield KNOWN.of(what, partial(self._look, generator, portion), lambda made: made[0].nbytes + made[1].bytes)
+
+    def _look(self, generator: Generator, seeds: Seeds) -> tuple[Tensor, Seen]:
+        latents, images = drawn(generator, seeds)
+        return latents, self.see(images)
 
     def reference(self, generator: Generator) -> Reference:
         """Embeddings of n samples of the original without the feature, and of n samples as they come."""
@@ -233,10 +153,10 @@ class Evaluator:
         flips: list[tuple[Tensor, Tensor]] = []
         sums: MatrixSums | None = None
         start = 0
-        for latents, images in batches(original, seeds):
+        for latents, before in self._seen("evaluate", original, seeds):
+            images = before.look.images
             flagged = feature.contains(latents).cpu()
             erased = feature.erase(latents)[flagged]
-            before = self.see(images)
             with torch.no_grad():
                 teacher = before.replaced(flagged, self.see(original.synthesize(erased))) if len(erased) else before
                 after = {row: self.see(copy.synthesize(latents)) for row, copy in copies.items()}
@@ -276,12 +196,4 @@ def _compared(flips: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
         "only_edit": only_edit,
         "only_placebo": only_placebo,
         "mcnemar_p": mcnemar(only_edit, only_placebo),
-    }
-
-
-def floor(rows: tuple[Row, ...]) -> dict[str, Score]:
-    """Distances between two disjoint draws of the original's feature-free samples: filter row against reference."""
-    kept = next(row for row in rows if row.name == "filter")
-    return {
-        name: score for name, score in kept.scores.items() if name.startswith(("fd", "kid")) and "_to_all" not in name
     }

@@ -1,9 +1,10 @@
-"""What is made of a tensor, once: several ask the same of the same batch, and each would make it anew."""
+"""What is made once: of a tensor, which several ask about; of an original, which several copies are compared with."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -37,3 +38,26 @@ class Once(Generic[T]):
     def __reduce__(self) -> Any:
         """Nor does one that is sent elsewhere."""
         return Once, ()
+
+
+class Memory:
+    """Remembers what is asked for by name; what was asked for longest ago goes first where `room` is short."""
+
+    def __init__(self, room: int = 0) -> None:
+        self.room = room
+        """Bytes of everything remembered, at most; with 0 all is made anew."""
+        self._held: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
+        self._used = 0
+
+    def of(self, what: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:
+        """What `make` makes, or made under the same name before; nobody may change it. `size` tells its bytes."""
+        if what in self._held:
+            self._held.move_to_end(what)
+            value: T = self._held[what][1]
+            return value
+        value = make()
+        self._held[what] = size(value), value
+        self._used += self._held[what][0]
+        while self._used > self.room:
+            self._used -= self._held.popitem(last=False)[1][0]
+        return value

@@ -201,7 +201,7 @@ class Metric(Protocol):
     """Streams over the batches of one row. Constructed as `METRICS[name](reference)`."""
 
     paired: bool
-    """Needs `before`: skipped for rows that have none."""
+    """Needs `before`: skipped for rows that have none. Others look at nothing but `after`."""
 
     def update(self, batch: Paired) -> None:
         """Take in one batch; the order of batches does not matter beyond float addition."""

@@ -195,6 +195,10 @@ def check_metric(make_metric: Callable[[Reference], Metric]) -> None:
             same = rest.name == score.name and rest.n == score.n
             same = same and abs(rest.value - score.value) <= TOLERANCE * max(1.0, abs(score.value))
             _expect(same, f"{score.name} depends on the order or size of the batches: {score.value:g}, {rest.value:g}")
+    if not metric.paired:
+        metric = make_metric(Reference("tiny", other.embedding, other.embedding, _distance))
+        metric.update(Paired(after, None, torch.zeros_like(rewritten)))
+        _expect(metric.compute() == told[0], "it is not `paired`, and looks at more than the images after")
 
 
 def _look(n: int, run_seed: int) -> Look:

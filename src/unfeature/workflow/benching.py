@@ -26,6 +26,9 @@ from unfeature.store import Run
 from unfeature.workflow.marking import versions
 from unfeature.workflow.whole import run
 
+ROOM = 2**29
+"""Bytes in which each process keeps what it saw in the originals; of one, a feature and a seed of digits, 10**8."""
+
 CELL, DONE, LOCK = "cell.json", "report.json", ".cell.lock"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -124,10 +127,13 @@ def bench(
 
 
 def _begin_worker() -> None:
-    """One thread; and where whoever began the benchmark is killed, nobody stays at work."""
+    """One thread, and room for what cells share; where whoever began the benchmark is killed, nobody stays at work."""
     import torch
 
+    from unfeature.rows import KNOWN
+
     torch.set_num_threads(1)
+    KNOWN.room = ROOM
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unfeature import evaluation as evidence
 from unfeature.artifacts import Attacks, Evaluation, Feedback, StepRecord
 from unfeature.drawing import BATCH, drawn
 from unfeature.errors import MissingStep
+from unfeature.evaluation import Evaluator
 from unfeature.features.choosing import choices
 from unfeature.features.guides import kept_by_judge, names_kept
 from unfeature.images import rows_at_once, to_pixels
 from unfeature.metrics.matrix import Kept
 from unfeature.options import EvaluateOptions, FindOptions, UnlearnOptions
 from unfeature.protocols import Feature, Generator, Judge
+from unfeature.rows import ASKED, Rows, floor
 from unfeature.seeds import stream
 from unfeature.store import Run, TrainingState
 from unfeature.unlearners.instant import InstantEdit
@@ -78,33 +80,34 @@ def evaluate(
         guided = _apart(run, generator, facts, {request.judge: judge} | _judges(others))
         extractor = the_extractor(options.extractor, generator)
         control = the_control(about, generator, options.control) if options.control else None
-        evaluator = evidence.Evaluator(
-            judge, extractor, options.count, about.seed, on_batch, control=control is not None
+        feedback, images = run.read_as("feedback.json", Feedback), pictures(run, generator)
+        judged, looked = described(request.judge, judge, images), about_extractor(extractor)
+        original = json.dumps([generator.spec.id, judged, looked, options.count, about.seed])
+        evaluator = Evaluator(
+            judge, extractor, options.count, about.seed, on_batch, control=control is not None, original=original
         )
         copies = {"unlearned": student}
         if options.instant:
             copies["instant"] = InstantEdit(UnlearnOptions(), seed=about.seed).unlearn(generator, feature)
         judges = {name: judge for name, (_, judge) in others.items()}
-        asked = [row for row in evidence.ASKED if getattr(options, row)]
-        rows = evidence.Rows(evaluator.reference(generator), judges, asked)
+        asked = [row for row in ASKED if getattr(options, row)]
+        rows = Rows(evaluator.reference(generator), judges, asked, original)
         evaluator.rejection_filter(generator, rows)
         if control is not None:
             evaluator.control(control, rows)
         collateral = evaluator.paired(generator, copies, feature, rows, _kept(run, generator, facts))
         table = rows.finish(judge)
-        feedback, images = run.read_as("feedback.json", Feedback), pictures(run, generator)
         result = Evaluation(
             feature=request.feature,
             generator=generator.spec,
             result=student.spec,
-            judge={**described(request.judge, judge, images), "guided_by": feedback.source}
-            | ({"guides": guides_told(guided)} if guided else {}),
-            extractor=about_extractor(extractor) | doubt(options.extractor, extractor, guided, images),
+            judge={**judged, "guided_by": feedback.source} | ({"guides": guides_told(guided)} if guided else {}),
+            extractor=looked | doubt(options.extractor, extractor, guided, images),
             n=options.count,
             seeds=evaluator.seeds,
             wanted_ratio=request.wanted_ratio,
             rows=table,
-            floor=evidence.floor(table),
+            floor=floor(table),
             collateral=collateral,
             options={
                 "find": facts["options"],
