@@ -2,11 +2,11 @@
 
     UNFEATURE_ASSETS=../shared/assets python benchmarks/baselines.py
 
-Thick strokes out of mnist-vae, marks, feature and options of the demo, but for steps and weights below. Fresh samples,
-the same for all. `--never FILE`: the same recipe trained without thick strokes, a row of its own; for its command see
-recipes/README.md, the cut is printed. Resumable: a copy that is in the folder is not trained again. Writes
-benchmarks/results/baselines.json and .md, docs/images/baselines.png (thick pictures, other rewritten ones, untouched
-ones, each before and after).
+Thick strokes out of mnist-vae, 500 marks a side, the paper's preset with a margin, but for steps and weights below.
+Fresh samples, the same for all. `--never FILE`: the same recipe trained without thick strokes, a row of its own; for
+its command see recipes/README.md, the cut is printed. Resumable: a copy that is in the folder is not trained again.
+Writes benchmarks/results/baselines.json and .md, docs/images/baselines.png (thick pictures, other rewritten ones,
+untouched ones, each before and after).
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ from unfeature.workflow.inputs import the_feature, the_generator
 RESULTS = Path(__file__).parent / "results"
 SHEET = RESULTS.parents[1] / "docs" / "images" / "baselines.png"
 
+OPTIONS = workflow.read_options(base="paper")
+FIND = OPTIONS.find.model_copy(update={"margin": 0.5})
+
 SHOWN = 4
 """Pictures of a kind in a row of the sheet."""
 
@@ -56,12 +59,12 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def begun(folder: Path) -> tuple[Generator, Feature, float]:
-    """The demo's original, its feature and the cut of its judge."""
-    run, options = Run(folder), workflow.read_options(base="demo")
+    """The original, the feature and the cut of its judge."""
+    run = Run(folder)
     if not run.has("feature.safetensors"):
-        workflow.sample(folder, options.generator, options.sample)
-        workflow.mark(folder, options.feature, options.marks, options.mark)
-        workflow.find(folder, options.find)
+        workflow.sample(folder, "mnist-vae", OPTIONS.sample)
+        workflow.mark(folder, "thick strokes", "thickness", OPTIONS.mark)
+        workflow.find(folder, FIND)
     generator, _ = the_generator(run)
     return generator, the_feature(run, generator)[0], float(run.read_json("request.json")["cut"])
 
@@ -71,7 +74,7 @@ def copies(folder: Path, original: Generator, feature: Feature, steps: int) -> d
     for name, more in CASES.items():
         path = folder / f"{name}.safetensors"
         if not path.is_file():
-            options = workflow.read_options(base="demo").unlearn.model_copy(update={"steps": steps} | more)
+            options = OPTIONS.unlearn.model_copy(update={"steps": steps} | more)
             began = time.perf_counter()
             made = resolve("unlearner", UNLEARNERS, name)(options, seed=0).unlearn(original, feature)
             path.write_bytes(checkpoint_bytes(made, {"unlearned": name, "seconds": time.perf_counter() - began}))

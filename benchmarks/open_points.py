@@ -2,7 +2,7 @@
 
     python benchmarks/open_points.py
 
-mnist-vae and thickness, 500 marks a side, run seed 0, the demo's margin. Teachers on 10,000 fresh samples; copies after
+mnist-vae and thickness, 500 marks a side, run seed 0, a margin of 0.25. Teachers on 10,000 fresh samples; copies after
 600 steps, whatever the stop rule says, on the same samples. Writes benchmarks/results/open_points.md.
 """
 

@@ -42,15 +42,27 @@ def point(finder: str, ratio: float, upper: float, drift: float, flips: float | 
 
 def test_the_gentlest_whose_bound_reaches_is_taken() -> None:
     points = [
-        point("counterfactual", 0.003, 0.005, 0.001),  # its estimate reaches, its bound does not
-        point("counterfactual", 0.002, 0.004, 0.002),
-        point("linear", 0.001, 0.002, 0.03),
+        point("counterfactual", 0.002, 0.004, 0.001),  # its estimate reaches half, its bound does not
+        point("counterfactual", 0.001, 0.002, 0.002),
+        point("linear", 0.001, 0.0015, 0.03),
     ]
     choice = Choice.of(points, 0.0042)
     assert (choice.picked, choice.reached, choice.front) == (1, True, (0, 1, 2))
     told = " ".join(choice.told())
-    assert "the gentlest that reaches 0.0042" in told
+    assert "the gentlest that reaches half of 0.0042, since a copy leaves more than its teacher" in told
     assert "a direction would reach it too, and change the rest by 0.0300" in told
+
+
+def test_where_no_bound_is_half_of_it_the_gentlest_that_reaches_it_is_taken() -> None:
+    points = [
+        point("counterfactual", 0.003, 0.005, 0.001),
+        point("counterfactual", 0.002, 0.004, 0.002),
+        point("linear", 0.001, 0.003, 0.03),
+    ]
+    choice = Choice.of(points, 0.0042)
+    assert (choice.picked, choice.reached) == (1, True)
+    assert "the gentlest that reaches 0.0042, though a copy leaves more than its teacher" in choice.told()[0]
+    assert choice.told()[1] == "a direction would reach it too, and change the rest by 0.0300."
 
 
 def test_where_classes_are_known_their_change_is_the_harm() -> None:

@@ -59,17 +59,13 @@ def options(**more: object) -> BenchOptions:
 
 
 def test_cells_are_every_combination_with_the_options_of_all_their_parts() -> None:
-    made = bench_cells(options(base={"preset": "demo", "unlearn": {"alpha": 1.0, "steps": 7}}))
+    made = bench_cells(options(base={"preset": "auto", "unlearn": {"alpha": 1.0, "steps": 7}}))
     assert [cell.name for cell in made] == ["paper-4", "paper-5", "mine-4", "mine-5"]
     assert [cell.options.sample.seed for cell in made] == [4, 5, 4, 5]
     assert [cell.options.unlearn.steps for cell in made] == [7] * 4
     assert [cell.options.unlearn.alpha for cell in made] == [1.0, 1.0, 2.0, 2.0]
-    assert [cell.options.find.margin for cell in made] == [
-        0.0,
-        0.0,
-        0.5,
-        0.5,
-    ]  # the last preset named, paper's or demo's
+    finders = [cell.options.find.finder for cell in made]
+    assert finders == ["linear", "linear", "auto", "auto"], "the last preset that a part names"
 
 
 def test_what_cannot_be_a_benchmark_is_one_sentence(tmp_path: Path) -> None:

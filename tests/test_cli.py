@@ -105,15 +105,13 @@ def test_dry_run_prints_every_option(tmp_path: Path, command: Command) -> None:
     assert RunOptions.parse(resolved).model_dump(mode="json") == resolved
     assert resolved["generator"] == "mnist-gan"
     assert resolved["unlearn"]["steps"] == 7
-    assert resolved["find"]["margin"] == read_options(base="demo").find.margin
+    assert resolved["feature"] == "thick strokes"
+    assert resolved["find"] == read_options(base="auto").find.model_dump(mode="json"), "the preset it begins with"
     assert not (tmp_path / "run").exists()
 
 
 def test_flags_go_over_the_preset(tiny_run: Path, command: Command) -> None:
-    margin = read_options(base="demo").find.margin
-    assert margin > 0
-    assert f"margin {margin:.3f}" in command("find", tiny_run, "--preset", "demo").out
-    assert "margin 0.750" in command("find", tiny_run, "--preset", "demo", "--margin", "0.75").out
+    assert "margin 0.750" in command("find", tiny_run, "--preset", "paper", "--margin", "0.75").out
     assert "margin 0.000" in command("find", tiny_run, "--preset", "paper").out
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 
 import pytest
 from pydantic import BaseModel
@@ -12,7 +11,7 @@ from pydantic import BaseModel
 from unfeature import options
 from unfeature.errors import BadOption, UnknownName
 from unfeature.options import FindOptions, Options, RunOptions, UnlearnOptions
-from unfeature.presets import preset, presets
+from unfeature.presets import preset, preset_values, presets
 
 MODELS = [
     kind
@@ -38,7 +37,7 @@ def test_every_field_has_a_description_and_a_default(model: type[Options]) -> No
 @pytest.mark.parametrize("name", presets())
 def test_presets_parse_and_say_nothing_unknown(name: str) -> None:
     text = preset(name)
-    parsed = RunOptions.parse(tomllib.loads(text))
+    parsed = RunOptions.parse(preset_values(name))
     assert RunOptions.parse(parsed.model_dump()) == parsed
     assert text.startswith("# ")
 
@@ -49,7 +48,7 @@ def test_an_unknown_preset_comes_with_the_nearest() -> None:
 
 
 def test_the_papers_preset_is_the_papers_method() -> None:
-    paper = RunOptions.parse(tomllib.loads(preset("paper")))
+    paper = RunOptions.parse(preset_values("paper"))
     assert (paper.find.finder, paper.unlearn.unlearner, paper.find.margin) == ("linear", "distillation", 0.0)
     assert paper.unlearn.alpha > 0 and paper.unlearn.perceptual > 0
 

@@ -210,19 +210,17 @@ def test_what_is_known_of_the_original_is_not_looked_at_again_and_changes_no_byt
     see = Evaluator.see
     monkeypatch.setattr(Evaluator, "see", lambda self, images: looked.append(len(images)) or see(self, images))
 
-    def told(which: str, count: int = 300) -> tuple[bytes, int]:
+    def told(which: str) -> tuple[bytes, int]:
         copy.write_bytes(copies[which])
         looked.clear()
-        workflow.evaluate(tiny_run, EvaluateOptions(count=count))
+        workflow.evaluate(tiny_run, EvaluateOptions(count=200))
         return (tiny_run / "evaluation.json").read_bytes(), sum(looked)
 
-    trained, untrained, fewer = told("trained"), told("untrained"), told("trained", 200)
+    trained, untrained = told("trained"), told("untrained")
     monkeypatch.setattr(KNOWN, "room", 2**27)
     assert told("trained") == trained, "nothing was known yet"
     again = told("untrained")
-    assert again[0] == untrained[0] and 300 < again[1] < 600 < untrained[1], "the copy's and the teacher's at most"
-    assert told("trained", 200) == fewer and told("trained")[0] == trained[0]
-
+    assert again[0] == untrained[0] and 200 < again[1] < 400 < untrained[1], "the copy's and the teacher's at most"
     request = tiny_run / "request.json"
     request.write_text(json.dumps({**json.loads(request.read_text()), "cut": 5.0}))  # another judge
     monkeypatch.setattr(KNOWN, "room", 0)

@@ -15,11 +15,11 @@ import matplotlib as mpl
 import torch
 
 from unfeature import load_generator
-from unfeature.features import load_feature
-from unfeature.generators.loading import read_safetensors
 from unfeature.images import grid, to_pixels
 from unfeature.metrics.judges import load_measurement
 from unfeature.seeds import stream
+from unfeature.store import Run
+from unfeature.workflow.inputs import the_feature
 
 HERE = Path(__file__).parent
 COLUMNS = 14
@@ -29,7 +29,7 @@ def pairs(run: Path) -> None:
     """demo.png: the first pictures of the evaluation with the feature and without it, before above after."""
     about = json.loads((run / "evaluation.json").read_text())
     original, unlearned = load_generator(about["generator"]["name"]), load_generator(str(run / "unlearned.safetensors"))
-    feature = load_feature(*read_safetensors("feature", (run / "feature.safetensors").read_bytes()))
+    feature = the_feature(Run(run), original)[0]
     latents = original.sample_latents(stream("evaluate", about["options"]["sample"]["seed"], 0, 500))
     with torch.no_grad():
         before, after = original.synthesize(latents), unlearned.synthesize(latents)

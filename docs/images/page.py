@@ -23,10 +23,10 @@ STEPS = {"mark": ".tile[data-drawn]", "preview": "#strength", "compare": ".cell"
 
 def prepared(runs: Path) -> None:
     """A run that is marked, trained and proved."""
-    run, options = runs / "thick-strokes", workflow.read_options(base="demo")
-    workflow.sample(run, options.generator, options.sample)
-    workflow.mark(run, options.feature, options.marks, o.MarkOptions(per_side=100))
-    workflow.find(run, options.find)
+    run = runs / "thick-strokes"
+    workflow.sample(run, "mnist-vae")
+    workflow.mark(run, "thick strokes", "thickness", o.MarkOptions(per_side=100))
+    workflow.find(run, o.FindOptions(margin=0.5))
     workflow.unlearn(run)
     workflow.evaluate(run, o.EvaluateOptions(count=2000))
     workflow.report(run)

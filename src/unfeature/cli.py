@@ -15,7 +15,7 @@ from unfeature.errors import Interrupted, UnfeatureError
 
 COMMANDS = {
     "demo": "See the whole job on a shipped generator: thick strokes out of mnist-vae.\n\n"
-    "Example (about a minute):  unfeature demo runs/demo",
+    "Example (a minute and a half):  unfeature demo runs/demo",
     "list": "List generators, measurements, finders, unlearners, metrics and presets.\n\n"
     "Example:  unfeature list generators",
     "open": "Open the page: mark pictures with the mouse or the keyboard, preview, unlearn, compare, prove.\n\n"

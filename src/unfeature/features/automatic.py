@@ -19,7 +19,7 @@ from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import drawn, frozen, made
 from unfeature.errors import BadOption, NothingLeft
 from unfeature.features import fresh
-from unfeature.features.choosing import DIRECTIONS, Choice, Point, pareto, thinned
+from unfeature.features.choosing import DIRECTIONS, TEACHERS, Choice, Point, pareto, thinned
 from unfeature.features.counterfactual import Counterfactual, CounterfactualFeature
 from unfeature.features.guides import ALONE, Helpers, Progress, unheard
 from unfeature.features.linear import Linear, LinearFeature, check_feedback
@@ -36,8 +36,8 @@ Adjustable = LinearFeature | CounterfactualFeature
 OFFSETS = {"linear": (-1.0, 0.5), "pseudo-label": (-1.0, 0.5), "counterfactual": (-0.8, 0.2)}
 """Thresholds tried, from each finder's own, in standard deviations of the projection or of the guide's score."""
 
-MARGINS = (0.0, 1.0)
-"""Margins tried, in the same unit."""
+MARGINS = (0.1, 1.0)
+"""Margins tried, in the same unit: with none to spare, whatever a copy leaves of an edit is beyond the threshold."""
 
 FIRST = {
     "linear": ((0.0, 0.1), (0.0, 0.5), (-0.5, 0.5)),
@@ -132,7 +132,7 @@ class Automatic:
         rough = Bench.drawn(original, opinion, self._seeds(original, 0), knows)
         tried = self._search(variants, rough)
         fine = Bench.drawn(original, opinion, self._seeds(original, 1), knows)
-        kept = measured_again(tried, self.helpers.wanted_ratio)
+        kept = measured_again(tried, TEACHERS * self.helpers.wanted_ratio)
         points = [fine.measure(p.finder, variants[p.finder].adjusted(p.threshold, p.margin)) for p in kept]
         choice = Choice.of(points, self.helpers.wanted_ratio)
         taken = points[choice.picked]
@@ -182,7 +182,7 @@ class Automatic:
             self.on_step(len(points), self.options.trials)
             return points[-1].cost
 
-        wanted = self.helpers.wanted_ratio
+        wanted = TEACHERS * self.helpers.wanted_ratio
         trials, seconds = self.options.trials, self.options.seconds
         searched(tell, tuple(variants), wanted=wanted, trials=trials, seconds=seconds, seed=self.seed)
         return points

@@ -9,6 +9,10 @@ from typing import Any
 SHOWN = 6
 """Points of a rough front that are measured."""
 
+TEACHERS = 0.5
+"""Of the wanted ratio, what a teacher should leave at most: its copy leaves more. Allowed all of it, copies of 500
+marks a side left 0.0053 and 0.0042 where 0.0042 was wanted (mnist-vae and mnist-gan, thickness, run seed 5)."""
+
 DIRECTIONS = {"linear": "the direction of the marks", "pseudo-label": "the pseudo-label direction"}
 SEARCH = "the counterfactual feature"
 
@@ -88,10 +92,17 @@ class Choice:
 
     @classmethod
     def of(cls, points: Sequence[Point], wanted: float) -> Choice:
-        """Of at least one point: the gentlest whose bound reaches the wanted ratio, else that of the lowest bound."""
+        """Of one or more: the gentlest whose bound is at most TEACHERS of the wanted ratio, or all of it, or lowest."""
         front = pareto([point.cost for point in points])
-        picked, reached = gentlest([point.upper for point in points], front, wanted)
+        uppers = [point.upper for point in points]
+        picked, enough = gentlest(uppers, front, TEACHERS * wanted)
+        picked, reached = (picked, True) if enough else gentlest(uppers, front, wanted)
         return cls(tuple(points), front, picked, reached, wanted)
+
+    @property
+    def allowed(self) -> float:
+        """What the one taken had to reach: TEACHERS of the wanted ratio where one does, else all of it."""
+        return self.wanted * (TEACHERS if self.points[self.picked].upper <= TEACHERS * self.wanted else 1.0)
 
     def told(self) -> list[str]:
         """What was taken and why; a plain refusal where nothing, or no direction, reaches the wanted ratio."""
@@ -100,7 +111,11 @@ class Choice:
         estimate = f"an estimated {point.ratio:.4f} still show it, at most {point.upper:.4f} with 95 % confidence"
         tried = f"of {len(self.points)} teachers measured, {len(self.front)} are on the front"
         if self.reached:
-            first = f"chosen: {point.named()}, the gentlest that reaches {wanted}: {estimate}; {change} ({tried})."
+            half = self.allowed < self.wanted
+            first = (
+                f"chosen: {point.named()}, the gentlest that reaches {'half of ' * half}{wanted}, "
+                f"{'since' if half else 'though'} a copy leaves more than its teacher: {estimate}; {change} ({tried})."
+            )
         else:
             first = (
                 f"{wanted} is not reachable here with confidence. Taken is the lowest, {point.named()}: {estimate}; "
@@ -113,7 +128,7 @@ class Choice:
         best: dict[bool, Point] = {}
         for point in sorted(self.points, key=lambda p: p.upper, reverse=True):
             best[point.finder in DIRECTIONS] = point
-        if len(best) < 2 or best[True].upper <= self.wanted:
+        if len(best) < 2 or best[True].upper <= self.allowed:
             return [self._why(best)] if self.reached and len(best) == 2 else []
         reaches = f"the best direction reaches {best[True].ratio:.4f} (at most {best[True].upper:.4f})"
         return [
@@ -122,10 +137,10 @@ class Choice:
         ]
 
     def _why(self, best: Mapping[bool, Point]) -> str:
-        """What the other kind would have cost, where both reach the wanted ratio or only a direction does."""
+        """What the other kind would have cost, where both reach far enough or only a direction does."""
         mine = self.points[self.picked].finder in DIRECTIONS
         other = "a direction" if not mine else SEARCH
-        reaching = [p for p in self.points if (p.finder in DIRECTIONS) != mine and p.upper <= self.wanted]
+        reaching = [p for p in self.points if (p.finder in DIRECTIONS) != mine and p.upper <= self.allowed]
         if not reaching:
             return f"{other} stops at {best[not mine].ratio:.4f} (at most {best[not mine].upper:.4f})."
         least = min(reaching, key=lambda p: p.harm)

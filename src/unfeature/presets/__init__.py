@@ -32,8 +32,10 @@ def read_options(path: str | Path | None = None, base: str = "") -> RunOptions:
 
 
 def preset_values(name: str) -> dict[str, Any]:
-    """What the preset of that name says; UnknownName."""
-    return _toml(f"preset {name}", preset(name))
+    """What the preset of that name says, over the one it begins with, if any; UnknownName."""
+    told = _toml(f"preset {name}", preset(name))
+    base = told.pop("preset", None)
+    return told if base is None else laid_over(preset_values(base), told)
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
