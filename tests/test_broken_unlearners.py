@@ -16,7 +16,7 @@ from unfeature.options import UnlearnOptions
 from unfeature.protocols import Feature, Generator
 from unfeature.reports import verdict
 from unfeature.reports.verdicts import Verdict
-from unfeature.rows import Rows, floor
+from unfeature.rows import floor
 from unfeature.seeds import stream
 from unfeature.testing import TinyExtractor, TinyGenerator, TinyJudge, tiny_scene
 from unfeature.unlearners.distillation import Distillation
@@ -84,7 +84,7 @@ def pleases_the_judge(z: Tensor) -> Tensor:
 
 def judged(copy: Generator) -> Verdict:
     evaluator = Evaluator(JUDGE, TinyExtractor(), N, 0, lambda done, total: None)
-    rows = Rows(evaluator.reference(ORIGINAL))
+    rows = evaluator.rows(ORIGINAL)
     evaluator.rejection_filter(ORIGINAL, rows)
     collateral = evaluator.paired(ORIGINAL, {"unlearned": copy}, FEATURE, rows)
     table = rows.finish(JUDGE)

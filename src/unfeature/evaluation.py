@@ -33,18 +33,19 @@ class Evaluator:
         seed: int,
         on_batch: Callable[[int, int], None],
         *,
-        control: bool = False,
+        asked: Sequence[str] = (),
         original: str = "",
     ) -> None:
-        """`on_batch` is told how many samples are done, of how many: with a `control` row n more.
+        """`on_batch` is told how many samples are done, of how many.
 
-        original: all that what is seen in its samples depends on, weights, judge, extractor, n and seed; where it is
-        told they are looked at once for all evaluations of a process, as far as KNOWN has room.
+        asked: rows of ASKED that are made too. original: all that what is seen in its samples depends on, weights,
+        judge, extractor, n and seed; where it is told they are looked at once for all evaluations of a process, as far
+        as KNOWN has room.
         """
-        self.original = original
+        self.asked, self.original = asked, original
         self.judge, self.extractor, self.n, self.seed = judge, extractor, n, seed
         self.seeds: dict[str, list[int]] = {}
-        self._on_batch, self._done, self._total = on_batch, 0, (3 + control) * n
+        self._on_batch, self._done, self._total = on_batch, 0, (3 + ("control" in asked)) * n
         names = judge.attributes if isinstance(judge, AttributeJudge) else ()
         self.others = {name: i for i, name in enumerate(names) if name != judge.about.get("attribute")}
         """Attributes other than the feature, and their columns of the judge's scores."""
@@ -117,6 +118,10 @@ class Evaluator:
                 break
         distance = getattr(self.extractor, "distance", None)
         return Reference(self.extractor.name, torch.cat(free)[: self.n], torch.cat(everything)[: self.n], distance)
+
+    def rows(self, generator: Generator, others: Mapping[str, Judge] | None = None) -> Rows:
+        """The table, still empty, its reference drawn; `others` judge other features of the run."""
+        return Rows(self.reference(generator), others, self.asked, self.original)
 
     def rejection_filter(self, generator: Generator, rows: Rows) -> None:
         """Fill the row of the original's samples that the judge lets pass: n of them, disjoint from the reference."""

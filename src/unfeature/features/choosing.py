@@ -148,7 +148,12 @@ class Choice:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the sentences."""
-        return {**asdict(self), "points": [asdict(point) for point in self.points], "told": self.told()}
+        return {
+            **asdict(self),
+            "allowed": self.allowed,
+            "points": [asdict(point) for point in self.points],
+            "told": self.told(),
+        }
 
 
 def choices(facts: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -156,7 +156,8 @@ def choice_svg(choice: Any) -> str:
             axes.vlines([x], [y], [upper], color=colour, linewidth=1.6, alpha=0.55)
             axes.plot([x], [y], color=colour, marker="o", markersize=4)
         axes.plot([100 * taken[harm]], [100 * taken["ratio"]], "o", markersize=10, markerfacecolor="none", color=INK)
-        axes.axhline(100 * choice["wanted"], color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+        allowed = choice.get("allowed", choice["wanted"])  # files of earlier versions do not tell it
+        axes.axhline(100 * allowed, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.set_xlabel(

@@ -20,7 +20,7 @@ from unfeature.images import rows_at_once, to_pixels
 from unfeature.metrics.matrix import Kept
 from unfeature.options import EvaluateOptions, FindOptions, UnlearnOptions
 from unfeature.protocols import Feature, Generator, Judge
-from unfeature.rows import ASKED, Rows, floor
+from unfeature.rows import ASKED, floor
 from unfeature.seeds import stream
 from unfeature.store import Run, TrainingState
 from unfeature.unlearners.instant import InstantEdit
@@ -83,15 +83,12 @@ def evaluate(
         feedback, images = run.read_as("feedback.json", Feedback), pictures(run, generator)
         judged, looked = described(request.judge, judge, images), about_extractor(extractor)
         original = json.dumps([generator.spec.id, judged, looked, options.count, about.seed])
-        evaluator = Evaluator(
-            judge, extractor, options.count, about.seed, on_batch, control=control is not None, original=original
-        )
+        asked = [row for row in ASKED if getattr(options, row)]
+        evaluator = Evaluator(judge, extractor, options.count, about.seed, on_batch, asked=asked, original=original)
         copies = {"unlearned": student}
         if options.instant:
             copies["instant"] = InstantEdit(UnlearnOptions(), seed=about.seed).unlearn(generator, feature)
-        judges = {name: judge for name, (_, judge) in others.items()}
-        asked = [row for row in ASKED if getattr(options, row)]
-        rows = Rows(evaluator.reference(generator), judges, asked, original)
+        rows = evaluator.rows(generator, {name: judge for name, (_, judge) in others.items()})
         evaluator.rejection_filter(generator, rows)
         if control is not None:
             evaluator.control(control, rows)
