@@ -42,33 +42,28 @@ def point(finder: str, ratio: float, upper: float, drift: float, flips: float | 
 
 def test_the_gentlest_whose_bound_reaches_is_taken() -> None:
     points = [
-        point("counterfactual", 0.002, 0.004, 0.001),  # its estimate reaches half, its bound does not
-        point("counterfactual", 0.001, 0.002, 0.002),
-        point("linear", 0.001, 0.0015, 0.03),
+        point("counterfactual", 0.001, 0.005, 0.001),  # its estimate reaches, its bound does not
+        point("counterfactual", 0.001, 0.004, 0.002),
+        point("linear", 0.001, 0.002, 0.03),
     ]
     choice = Choice.of(points, 0.0042)
     assert (choice.picked, choice.reached, choice.front) == (1, True, (0, 1, 2))
     told = " ".join(choice.told())
-    assert "the gentlest that reaches half of 0.0042, since a copy leaves more than its teacher" in told
+    assert "the gentlest that reaches 0.0042 with room for a copy, which leaves more" in told
     assert "a direction would reach it too, and change the rest by 0.0300" in told
 
 
-def test_where_no_bound_is_half_of_it_the_gentlest_that_reaches_it_is_taken() -> None:
-    points = [
-        point("counterfactual", 0.003, 0.005, 0.001),
-        point("counterfactual", 0.002, 0.004, 0.002),
-        point("linear", 0.001, 0.003, 0.03),
-    ]
+def test_an_estimate_without_room_for_a_copy_does_not_reach() -> None:
+    points = [point("counterfactual", 0.0014, 0.002, 0.001), point("counterfactual", 0.0012, 0.003, 0.002)]
     choice = Choice.of(points, 0.0042)
-    assert (choice.picked, choice.reached) == (1, True)
-    assert "the gentlest that reaches 0.0042, though a copy leaves more than its teacher" in choice.told()[0]
-    assert choice.told()[1] == "a direction would reach it too, and change the rest by 0.0300."
+    assert (choice.picked, choice.reached, choice.front) == (1, True, (0, 1))
+    assert not Choice.of(points[:1], 0.0042).reached and Choice.of(points[:1], 0.0047).reached
 
 
 def test_where_classes_are_known_their_change_is_the_harm() -> None:
     points = [
-        point("linear", 0.002, 0.004, drift=0.012, flips=0.09),
-        point("counterfactual", 0.002, 0.004, drift=0.019, flips=0.02),
+        point("linear", 0.001, 0.004, drift=0.012, flips=0.09),
+        point("counterfactual", 0.001, 0.004, drift=0.019, flips=0.02),
     ]
     choice = Choice.of(points, 0.0042)
     assert (choice.picked, choice.reached, choice.front) == (1, True, (1,))
@@ -78,11 +73,11 @@ def test_where_classes_are_known_their_change_is_the_harm() -> None:
 
 
 def test_where_no_direction_reaches_it_is_said_with_both_numbers() -> None:
-    points = [point("linear", 0.031, 0.04, 0.02), point("counterfactual", 0.004, 0.0041, 0.01)]
+    points = [point("linear", 0.031, 0.04, 0.02), point("counterfactual", 0.001, 0.0041, 0.01)]
     told = Choice.of(points, 0.0042).told()
     assert told[1] == (
         "not reachable linearly here: the best direction reaches 0.0310 (at most 0.0400); the counterfactual feature "
-        "reaches 0.0040 (at most 0.0041)."
+        "reaches 0.0010 (at most 0.0041)."
     )
 
 

@@ -34,7 +34,7 @@ def compared(folder: Path, feature: str) -> list[tuple[Point, float]]:
     judge = inputs.the_judge(Run(folder), generator, about.seed)
     sample = teacher.draw(generator, judge, None, COUNT, about.seed)
     choice = facts["about"]["choice"]
-    points = [Point(**point) for point in choice["points"]]
+    points = [Point(**{key: value for key, value in p.items() if key != "left"}) for p in choice["points"]]
     mine = [point for point in points if point.finder == points[choice["picked"]].finder]
     told = []
     for point in mine:

@@ -19,7 +19,7 @@ from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import drawn, frozen, made
 from unfeature.errors import BadOption, NothingLeft
 from unfeature.features import fresh
-from unfeature.features.choosing import DIRECTIONS, TEACHERS, Choice, Point, pareto, thinned
+from unfeature.features.choosing import DIRECTIONS, Choice, Point, pareto, thinned
 from unfeature.features.counterfactual import Counterfactual, CounterfactualFeature
 from unfeature.features.guides import ALONE, Helpers, Progress, unheard
 from unfeature.features.linear import Linear, LinearFeature, check_feedback
@@ -132,7 +132,7 @@ class Automatic:
         rough = Bench.drawn(original, opinion, self._seeds(original, 0), knows)
         tried = self._search(variants, rough)
         fine = Bench.drawn(original, opinion, self._seeds(original, 1), knows)
-        kept = measured_again(tried, TEACHERS * self.helpers.wanted_ratio)
+        kept = measured_again(tried, self.helpers.wanted_ratio)
         points = [fine.measure(p.finder, variants[p.finder].adjusted(p.threshold, p.margin)) for p in kept]
         choice = Choice.of(points, self.helpers.wanted_ratio)
         taken = points[choice.picked]
@@ -182,7 +182,7 @@ class Automatic:
             self.on_step(len(points), self.options.trials)
             return points[-1].cost
 
-        wanted = TEACHERS * self.helpers.wanted_ratio
+        wanted = self.helpers.wanted_ratio
         trials, seconds = self.options.trials, self.options.seconds
         searched(tell, tuple(variants), wanted=wanted, trials=trials, seconds=seconds, seed=self.seed)
         return points
@@ -207,10 +207,10 @@ class Automatic:
 def measured_again(tried: Sequence[Point], wanted: float) -> list[Point]:
     """Of the rough front some, evenly; the gentlest that roughly reach the wanted ratio; each kind's lowest."""
     front = pareto([point.cost for point in tried])
-    kept = set(thinned(front)) | set([i for i in front if tried[i].upper <= wanted][:NEAREST])
+    kept = set(thinned(front)) | set([i for i in front if tried[i].left <= wanted][:NEAREST])
     for finder in OFFSETS:
         own = [i for i, point in enumerate(tried) if point.finder == finder]
-        reaching = [i for i in own if tried[i].upper <= wanted]
+        reaching = [i for i in own if tried[i].left <= wanted]
         if reaching:
             kept.add(min(reaching, key=lambda i: tried[i].cost))
         elif own:
@@ -240,8 +240,8 @@ def searched(
     def ask(trial: Any) -> float:
         finder = trial.suggest_categorical("finder", finders)
         offset = trial.suggest_float(f"{finder} offset", *OFFSETS[finder])
-        harm, upper = tell(finder, offset, trial.suggest_float(f"{finder} margin", *MARGINS))
-        return harm if upper <= wanted else 1 + upper
+        harm, left = tell(finder, offset, trial.suggest_float(f"{finder} margin", *MARGINS))
+        return harm if left <= wanted else 1 + left
 
     try:
         begin = {finder: FIRST[finder] for finder in finders}

@@ -152,12 +152,12 @@ def choice_svg(choice: Any) -> str:
     def draw(axes: Axes) -> None:
         for point in choice["points"]:
             colour = UNLEARNED if point["finder"] == "counterfactual" else TEACHER
-            x, y, upper = 100 * point[harm], 100 * point["ratio"], 100 * point["upper"]
-            axes.vlines([x], [y], [upper], color=colour, linewidth=1.6, alpha=0.55)
+            x, y = 100 * point[harm], 100 * point["ratio"]
+            left = 100 * point.get("left", point["upper"])  # files of earlier versions do not tell it
+            axes.vlines([x], [y], [left], color=colour, linewidth=1.6, alpha=0.55)
             axes.plot([x], [y], color=colour, marker="o", markersize=4)
         axes.plot([100 * taken[harm]], [100 * taken["ratio"]], "o", markersize=10, markerfacecolor="none", color=INK)
-        allowed = choice.get("allowed", choice["wanted"])  # files of earlier versions do not tell it
-        axes.axhline(100 * allowed, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+        axes.axhline(100 * choice["wanted"], color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.set_xlabel(
