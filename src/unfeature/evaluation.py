@@ -15,7 +15,7 @@ from unfeature.intervals import mcnemar
 from unfeature.metrics.judges import CutJudge
 from unfeature.metrics.matrix import Kept, MatrixSums, Told
 from unfeature.protocols import AttributeJudge, Extractor, Feature, Generator, Judge, Look, Reference
-from unfeature.rows import KNOWN, Rows, Seen
+from unfeature.rows import Rows, Seen, known
 from unfeature.seeds import Seeds, normal_rows, stream
 
 MOST_REJECTED = 50
@@ -96,11 +96,9 @@ class Evaluator:
     def _seen(self, purpose: str, generator: Generator, seeds: Seeds) -> Iterator[tuple[Tensor, Seen]]:
         """Latents (m, d) and look of batch after batch of the original's samples."""
         for portion in portions(generator, seeds):
-            if not self.original:
-                yield self._look(generator, portion)
-                continue
-            what = (self.original, purpose, int(portion[0]), len(portion))
-            yield KNOWN.of(what, partial(self._look, generator, portion), lambda made: made[0].nbytes + made[1].bytes)
+            look = partial(self._look, generator, portion)
+            what = (purpose, int(portion[0]), len(portion))
+            yield known(self.original, what, look, lambda made: made[0].nbytes + made[1].bytes)
 
     def _look(self, generator: Generator, seeds: Seeds) -> tuple[Tensor, Seen]:
         latents, images = drawn(generator, seeds)

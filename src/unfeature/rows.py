@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from unfeature.metrics.ratio import corrected, declares_rates
 from unfeature.once import Memory
 from unfeature.protocols import Judge, Look, Metric, Paired, Reference
 from unfeature.tables import resolve
+
+T = TypeVar("T")
 
 ABOUT = {
     "original": "the generator as it came",
@@ -36,6 +39,11 @@ process is to measure many copies of an original, as a benchmark's are."""
 
 SCORE = 2**10
 """Bytes that a score is taken for."""
+
+
+def known(original: str, what: tuple[Hashable, ...], make: Callable[[], T], size: Callable[[T], int]) -> T:
+    """What `make` makes of the original so named, from KNOWN where it has a name; as `Memory.of`."""
+    return KNOWN.of((original, *what), make, size) if original else make()
 
 
 @dataclass(frozen=True)
@@ -132,9 +140,9 @@ class Rows:
 
     def _of(self, row: str, metric: Metric) -> list[Score]:
         """What a metric tells of a row; known where no copy has a part in it."""
-        if not self.original or metric.paired or row not in ("original", "filter"):
+        if metric.paired or row not in ("original", "filter"):
             return metric.compute()
-        return KNOWN.of((self.original, row, type(metric)), metric.compute, lambda told: SCORE * len(told))
+        return known(self.original, (row, type(metric)), metric.compute, lambda told: SCORE * len(told))
 
 
 def floor(rows: tuple[Row, ...]) -> dict[str, Score]:
