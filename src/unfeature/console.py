@@ -228,7 +228,7 @@ def conforms(name: str, facts: Facts) -> None:
         "licence": spec.licence or "not stated",
     }
     if facts.unlearning > PATIENCE:
-        lines["unlearning"] += "; quicker with  unlearn --device cuda  or a smaller --batch"
+        lines["unlearning"] += "; quicker with a GPU (UNFEATURE_DEVICE=cuda) or a smaller --batch"
     for label, value in lines.items():
         say(f"  {label:11} {value}")
     for note in facts.notes:

@@ -103,3 +103,8 @@ class DiskFull(UnfeatureError, OSError):
 
 class Interrupted(UnfeatureError):
     """Stopped by the user with everything saved; the message says how to go on."""
+
+
+def first_line(error: Exception) -> str:
+    """Kind and first line of somebody else's error, for a sentence of ours; at most 300 characters."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unfeature import devices
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import BATCH, batches
 from unfeature.errors import BadFile, BadOption, UnknownName
@@ -211,14 +212,15 @@ def truth_of(generator: Generator, attribute: str) -> Callable[[Tensor], Tensor]
             f'generator "{generator.spec.name}" does not know what its pictures show; expected a module with a method '
             "truth(latents) -> (n, k) bool. Mark by hand, or name who marks:  --by FILE.py:FUNCTION"
         )
-    k = truth(torch.zeros(1, generator.spec.latent_dim)).shape[1]
+    device = devices.of(generator.module)
+    k = truth(torch.zeros(1, generator.spec.latent_dim, device=device)).shape[1]
     names = tuple(getattr(generator.module, "attributes", map(str, range(k))))
     if attribute not in names:
         raise UnknownName("attribute", attribute, names)
 
     def known(latents: Tensor) -> Tensor:
-        column: Tensor = truth(latents)[:, names.index(attribute)]
-        return column
+        column: Tensor = truth(latents.to(device))[:, names.index(attribute)]
+        return column.to(latents.device)
 
     return known
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from unfeature import devices
 from unfeature.errors import BadOption, UnknownName
 
 FLIPS = "mnist-gradients"
@@ -146,9 +147,7 @@ class PreviewOptions(Options):
     count: int = Field(2000, ge=10, le=1_000_000, description="Fresh samples measured.")
     thresholds: tuple[float, ...] = Field((), description="Thresholds to compare, in latent units; repeat the flag.")
     margins: tuple[float, ...] = Field((), description="Margins to compare, in latent units; repeat the flag.")
-    instant: bool = Field(
-        False, description="Also the instant edit's numbers: a copy made in seconds, without training."
-    )
+    instant: bool = Field(False, description="Also the instant edit's numbers: a copy made in seconds.")
 
 
 class UnlearnOptions(Options):
@@ -156,9 +155,7 @@ class UnlearnOptions(Options):
 
     unlearner: str = Field("distillation", description="How the copy is trained; see `unfeature list`.")
     alpha: float = Field(0.25, ge=0, le=1000, description="Weight of unlearning against reconstruction.")
-    perceptual: float = Field(
-        1.0, ge=0, le=1000, description="Weight of the MS-SSIM loss within them; 0 leaves it out."
-    )
+    perceptual: float = Field(1.0, ge=0, le=1000, description="Weight of MS-SSIM within them; 0 leaves it out.")
     l1: Literal["mean", "sum"] = Field("mean", description="Absolute differences averaged or summed over pixels.")
     shortfall: float = Field(
         0.0, ge=0, le=1000, description="Weight of what a copy lacks of each of the teacher's edits, along it."
@@ -187,7 +184,10 @@ class UnlearnOptions(Options):
     check_every: int = Field(50, ge=1, description="Steps between checks, saved states and log lines.")
     tolerance: float = Field(0.005, gt=0, le=1, description="Mean absolute pixel distance to the teacher to reach.")
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="Lightning Fabric's precision.")
-    device: str = Field("cpu", description="Lightning Fabric's accelerator: cpu, cuda, mps or auto.")
+    device: str = Field(
+        default_factory=devices.named,
+        description="Where the copy is trained: cpu, cuda, mps or auto; by default as UNFEATURE_DEVICE says.",
+    )
 
 
 class EvaluateOptions(Options):

@@ -32,7 +32,7 @@ class Generator(Protocol):
         """(n,) -> (n, d): row i depends on seeds[i] alone."""
 
     def synthesize(self, latents: Tensor) -> Tensor:
-        """(n, d) -> (n, c, h, w) in [0, 1], differentiable; row i depends on latents[i] alone."""
+        """(n, d) -> (n, c, h, w) in [0, 1], differentiable, where the latents are; row i from latents[i] alone."""
 
     def copy(self) -> Generator:
         """An independent generator with the same weights."""

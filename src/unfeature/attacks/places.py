@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unfeature import devices
 from unfeature.attacks.searching import Place
 from unfeature.protocols import Generator
 from unfeature.seeds import Seeds, normal_rows, stream
@@ -41,12 +42,17 @@ def inner_places(generator: Generator) -> list[Place]:
 
 
 def _space(generator: Generator, name: str, module: Any) -> Place:
-    def starts(seeds: Seeds) -> Tensor:
-        device = next(module.parameters()).device
-        rows: Tensor = module.latents_of(torch.from_numpy(normal_rows(seeds, module.noise_dim)).to(device))
-        return rows
+    device = devices.of(module)
 
-    return Place(name, generator, starts, module)
+    def starts(seeds: Seeds) -> Tensor:
+        rows: Tensor = module.latents_of(torch.from_numpy(normal_rows(seeds, module.noise_dim)).to(device))
+        return rows.cpu()
+
+    def synthesize(rows: Tensor) -> Tensor:
+        images: Tensor = module(rows.to(device))
+        return images.to(rows.device)
+
+    return Place(name, generator, starts, synthesize)
 
 
 def _behind(generator: Generator, layer: Layer) -> Place:
@@ -57,10 +63,10 @@ def _behind(generator: Generator, layer: Layer) -> Place:
         seen: list[Tensor] = []
         with _hooked(layer.module, lambda module, given, output: seen.append(output)):
             generator.synthesize(generator.sample_latents(seeds))
-        return seen[0].flatten(1).clone()
+        return seen[0].flatten(1).clone().cpu()
 
     def synthesize(rows: Tensor) -> Tensor:
-        put = rows.view(len(rows), *layer.shape)
+        put = rows.view(len(rows), *layer.shape).to(devices.of(generator.module))
         with _hooked(layer.module, lambda module, given, output: put):
             return generator.synthesize(aside.expand(len(rows), -1))
 

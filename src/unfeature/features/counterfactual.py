@@ -80,7 +80,6 @@ class CounterfactualFeature:
 
     @torch.no_grad()
     def _scores(self, latents: Tensor) -> Tensor:
-        self._follow(latents)
         return torch.cat([self.score(self.original.synthesize(part)) for part in parts(self.original, latents)])
 
     @torch.no_grad()
@@ -101,8 +100,8 @@ class CounterfactualFeature:
             left = left[self._scores(moved[left]) >= self.threshold]
         if len(left):
             scale = self.eraser.scale
-            nearest = torch.cdist(scale(start[left]), scale(self.bank.to(start))).argmin(dim=1)
-            moved[left] = self.bank.to(start)[nearest]
+            nearest = torch.cdist(scale(start[left]), scale(self.bank)).argmin(dim=1)
+            moved[left] = self.bank[nearest]
         erased = latents.clone()
         erased[rows] = moved
         return erased
@@ -127,13 +126,6 @@ class CounterfactualFeature:
         keep = self.about["keep"]
         kept_sentence = [f"kept as it is: {', '.join(keep)}."] if keep else []
         return [self.guide.told(), *self.about["marks"], begins, *kept_sentence, *sentences(self.about)]
-
-    def _follow(self, latents: Tensor) -> None:
-        """Go to the device of the latents."""
-        here = next(self.original.module.parameters()).device
-        if here != latents.device:
-            self.original.module.to(latents.device)
-            self.eraser.to(latents.device)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Eraser, bank and guide, and everything else as JSON."""

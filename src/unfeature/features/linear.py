@@ -38,14 +38,13 @@ class LinearFeature:
 
     def contains(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n,) bool: equation (4)."""
-        return paper.similarity(latents, self.vector.to(latents.device), self.threshold)
+        return paper.similarity(latents, self.vector, self.threshold)
 
     def erase(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n, d): equation (5); latents below the threshold unchanged."""
-        vector = self.vector.to(latents.device)
         if self.along is None:
-            return paper.translate(latents, vector, self.threshold, self.margin)
-        return translate_along(latents, vector, self.threshold, self.margin, self.along.to(latents.device))
+            return paper.translate(latents, self.vector, self.threshold, self.margin)
+        return translate_along(latents, self.vector, self.threshold, self.margin, self.along)
 
     def adjusted(self, threshold: float, margin: float) -> LinearFeature:
         """The same direction with another threshold and margin."""

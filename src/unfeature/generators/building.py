@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unfeature.errors import BadCheckpoint, BadOption, UnfeatureError, UnknownName
+from unfeature.errors import BadCheckpoint, BadOption, UnfeatureError, UnknownName, first_line
 from unfeature.generators import GENERATORS
 from unfeature.generators.checkpoints import Opened
 from unfeature.generators.filling import check_fit, fill
@@ -75,7 +75,7 @@ def built_generator(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], whe
         raise
     except Exception as error:
         raise BadCheckpoint(
-            f"{where} makes no picture as {family}: {type(error).__name__}: {error}. Its arguments and its weights do "
+            f"{where} makes no picture as {family}: {first_line(error)}. Its arguments and its weights do "
             "not belong together: say others with --argument, or use another file."
         ) from error
     return generator
@@ -88,7 +88,7 @@ def _made(kind: Any, family: str, arguments: Mapping[str, Any], where: str) -> n
         raise
     except Exception as error:
         raise BadOption(
-            f"family {family} cannot be built for {where}: {type(error).__name__}: {error}. "
+            f"family {family} cannot be built for {where}: {first_line(error)}. "
             "Say other values with:  --argument NAME=VALUE"
         ) from error
     return module.eval()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unfeature.errors import BadCheckpoint, BadOption
+from unfeature.errors import BadCheckpoint, BadOption, first_line
 from unfeature.generators.checkpoints import Opened, open_checkpoint, rewritten
 from unfeature.generators.diffs import difference
 from unfeature.generators.module import ModuleGenerator, Source
@@ -66,7 +66,7 @@ def exported_program(module: nn.Module, latents: Tensor) -> bytes:
     try:
         program = torch.export.export(module, (latents,), dynamic_shapes=({0: torch.export.Dim("n")},))
     except Exception as error:  # torch.export has no common class for what it cannot trace
-        raise BadOption(f"this generator cannot be exported: {_first_line(error)}. Use --format original.") from error
+        raise BadOption(f"this generator cannot be exported: {first_line(error)}. Use --format original.") from error
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     return buffer.getvalue()
@@ -94,7 +94,7 @@ def onnx_model(module: nn.Module, latents: Tensor) -> bytes:
                 verbose=False,
             )
     except Exception as error:
-        raise BadOption(f"this generator cannot be made ONNX: {_first_line(error)}. Use --format original.") from error
+        raise BadOption(f"this generator cannot be made ONNX: {first_line(error)}. Use --format original.") from error
     assert program is not None
     data: bytes = program.model_proto.SerializeToString()
     return data
@@ -135,7 +135,3 @@ def written_weights(generator: ModuleGenerator, path: Path) -> ModuleGenerator:
     twin = generator.copy()
     twin.take(open_checkpoint(path, twin.module.state_dict().keys()))
     return twin
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from unfeature import zoo
+from unfeature.devices import placed
 from unfeature.errors import BadCheckpoint, BadFile, UnfeatureError, UnknownName
 from unfeature.generators.building import build, built_generator, recognised
 from unfeature.generators.checkpoints import is_checkpoint, open_checkpoint, openings
@@ -30,18 +31,20 @@ def load_generator(
 
     `weights`: a checkpoint file with the same names, put in place of the generator's own. `arguments`: over those that
     the card says, the checkpoint's own metadata or its shapes; of FILE.py:FUNCTION, the function's. Text is read as
-    JSON where it is that. Nothing in a file of weights is run. UnknownName, BadFile, BadCheckpoint, BadOption.
+    JSON where it is that. Nothing in a file of weights is run. Its module is put where `devices.here()` says, unless
+    somebody else's class brings it. UnknownName, BadFile, BadCheckpoint, BadOption.
     """
     given = {key: _json(value) for key, value in (arguments or {}).items()}
     generator = _load(name, given)
-    if weights is None:
-        return generator
-    generator = generator.copy()
-    opened = open_checkpoint(weights, generator.module.state_dict().keys())
+    if weights is not None:
+        generator = generator.copy()
+        opened = open_checkpoint(weights, generator.module.state_dict().keys())
+        if isinstance(generator, ModuleGenerator):
+            generator.take(opened)
+        else:
+            fill(generator.module, opened.tensors, str(weights), others=True)
     if isinstance(generator, ModuleGenerator):
-        generator.take(opened)
-    else:
-        fill(generator.module, opened.tensors, str(weights), others=True)
+        placed(generator.module)
     return generator
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unfeature import devices
 from unfeature.artifacts import GeneratorSpec
 from unfeature.errors import ShapeError
 from unfeature.generators.checkpoints import Opened, open_checkpoint
@@ -79,7 +80,7 @@ class ModuleGenerator:
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return next(self.module.parameters()).device
+        return devices.of(self.module)
 
     def _image_shape(self) -> tuple[int, int, int]:
         if self._shape is None:
@@ -91,21 +92,22 @@ class ModuleGenerator:
         return self._shape
 
     def sample_latents(self, seeds: Seeds) -> Tensor:
-        """(n,) -> (n, d), row i from seeds[i] alone: standard normal, or what the module makes of such rows."""
+        """(n,) -> (n, d) on the CPU, row i from seeds[i] alone: standard normal, or what the module makes of those."""
         made: Callable[[Tensor], Tensor] | None = getattr(self.module, "latents_of", None)
         width = self._latent_dim if made is None else int(self.module.noise_dim)  # type: ignore[arg-type]
-        normal = torch.from_numpy(normal_rows(seeds, width)).to(self.device)
-        return normal if made is None else made(normal)
+        normal = torch.from_numpy(normal_rows(seeds, width))
+        return normal if made is None else made(normal.to(self.device)).cpu()
 
     def synthesize(self, latents: Tensor) -> Tensor:
-        """(n, d) -> (n, c, h, w) in [0, 1]; ShapeError for another d."""
+        """(n, d) -> (n, c, h, w) in [0, 1], there where the latents are; ShapeError for another d."""
         if latents.ndim != 2 or latents.shape[1] != self._latent_dim:
             raise ShapeError(
                 f'generator "{self._name}" got latents of shape {tuple(latents.shape)}; '
                 f"expected (n, {self._latent_dim})"
             )
-        images: Tensor = self.module(latents)
-        return images
+        device = self.device
+        images: Tensor = self.module(latents.to(device))
+        return images if device == latents.device else images.to(latents.device)
 
     def copy(self) -> ModuleGenerator:
         """The same generator with weights of its own."""

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unfeature.errors import BadFile, BadOption
+from unfeature.devices import placed
+from unfeature.errors import BadFile, BadOption, first_line
 from unfeature.images import SUFFIXES, read_picture
 from unfeature.metrics.preparation import Preparation
 
@@ -37,6 +38,7 @@ class ClipModel:
         _check_folder(self.folder)
         self.prepare = Preparation.read(self.folder)
         self._network, self._tokenizer = _load(self.folder)
+        placed(self._network)
         digest = hashlib.sha256()
         for path in sorted(self.folder.glob("*.safetensors")):
             with path.open("rb") as file:
@@ -57,7 +59,8 @@ class ClipModel:
         """(n, c, h, w) in [0, 1] -> (n, k) of length 1."""
         look, parts = self._network.get_image_features, torch.split(images.float(), BATCH)
         with torch.no_grad():
-            return torch.cat([_unit(look(pixel_values=self.prepare(part))) for part in parts])
+            seen = [_unit(look(pixel_values=self.prepare(part).to(self._network.device))) for part in parts]
+        return torch.cat(seen).to(images.device)
 
     def read(self, sentences: Sequence[str]) -> Tensor:
         """m sentences -> (m, k) of length 1; BadOption for one that is too long for the model."""
@@ -72,7 +75,8 @@ class ClipModel:
         given = self._tokenizer(list(sentences), return_tensors="pt", **padding)
         wanted = {"input_ids", "attention_mask"} - ({"attention_mask"} if fixed else set())
         with torch.no_grad():
-            return _unit(self._network.get_text_features(**{key: given[key] for key in wanted if key in given}))
+            tokens = {key: given[key].to(self._network.device) for key in wanted if key in given}
+            return _unit(self._network.get_text_features(**tokens)).cpu()
 
 
 def _unit(features: Any) -> Tensor:
@@ -117,7 +121,7 @@ def _load(folder: Path) -> tuple[Any, Any]:
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), **local)
     except Exception as error:  # transformers has no common class for what may be wrong with a folder
-        first = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(". ")
+        first = first_line(error).rstrip(". ")
         raise BadFile(
             f"{folder} cannot be loaded as a CLIP-like model ({first}); expected config.json, safetensors and a "
             "tokenizer as `save_pretrained` writes them. Copy the folder again."

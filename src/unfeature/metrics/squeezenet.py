@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unfeature.devices import placed
 from unfeature.errors import BadFile
 from unfeature.once import Once
 
@@ -65,7 +66,7 @@ class SqueezeNet(nn.Module):
 
     def layers(self, images: Tensor) -> Iterator[Tensor]:
         """(n, 1 or 3, h, w) in [0, 1] -> maps (n, c, h', w') after the first convolution and each fire module."""
-        x = images.expand(-1, 3, -1, -1)
+        x = images.to(self.mean.device).expand(-1, 3, -1, -1)
         if x.shape[-2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
         x = F.relu(self.conv1(255 * x.flip(1) - self.mean))
@@ -79,11 +80,11 @@ class SqueezeNet(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """(n, 1 or 3, h, w) in [0, 1] -> (n, 512): the mean of the last fire module's maps."""
-        return self._last(images).mean(dim=(2, 3))
+        return self._last(images).mean(dim=(2, 3)).to(images.device)
 
     def logits(self, images: Tensor) -> Tensor:
         """(n, 1 or 3, h, w) in [0, 1] -> (n, 1000): scores of ImageNet's classes."""
-        return F.relu(self.conv10(self._last(images))).mean(dim=(2, 3))
+        return F.relu(self.conv10(self._last(images))).mean(dim=(2, 3)).to(images.device)
 
     def _last(self, images: Tensor) -> Tensor:
         """(n, 512, h', w'): what both of the above start from, made once for one and the same tensor."""
@@ -99,7 +100,7 @@ class SqueezeNet(nn.Module):
         All layers weigh the same: it is not LPIPS (Zhang et al. 2018), whose weights were fitted to people's answers.
         """
         parts = zip(torch.split(one, PART), torch.split(other, PART), strict=True)
-        return torch.cat([self._distance(*pair) for pair in parts])
+        return torch.cat([self._distance(*pair) for pair in parts]).to(one.device)
 
     def _distance(self, one: Tensor, other: Tensor) -> Tensor:
         gaps = [
@@ -123,4 +124,4 @@ def load_squeezenet() -> SqueezeNet:
     network.load_state_dict({name: value.float() for name, value in safetensors.torch.load(data).items()})
     network.hash = hashlib.sha256(data).hexdigest()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # 1.7 times faster on a CPU
-    return network.eval().requires_grad_(False)
+    return placed(network.eval().requires_grad_(False))

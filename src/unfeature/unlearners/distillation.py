@@ -69,7 +69,7 @@ class Distilling(Loop):
         """And the pool."""
         super().put_back(tensors)
         if self.pool is not None:
-            self.pool.latents = tensors["pool"].to(self.pool.latents.device)
+            self.pool.latents = tensors["pool"].cpu()
 
     def drawn(self, step: int) -> Batch:
         """With the teacher's pictures, where they are made once."""

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PROBE, PROBE_PIXELS = 500, 2**22
 """Latents on which the distance to the teacher is watched; fewer for large pictures."""
 
-PASS_PIXELS = 2**18
-"""Pixels of a batch that go forward and back at a time: what training keeps in memory."""
+PASS_PIXELS, PASS_PIXELS_GPU = 2**18, 2**21
+"""Pixels of a batch that go forward and back at a time: what training keeps in memory; few would leave a GPU idle."""
 
 TERMS = ("total", "unlearn", "perceptual", "reconstruction")
 
@@ -51,9 +51,11 @@ class Loop:
         self.adam = torch.optim.Adam([{"params": group} for group in groups], fused=True)
         self.sizes = [size_of(p) for p in together] if options.relative else [1.0]
         shape = generator.spec.image_shape
-        self.rows = rows_at_once(shape, PASS_PIXELS, 1, options.batch)
-        self.probe = self.teacher.sample_latents(stream("probe", seed, 0, rows_at_once(shape, PROBE_PIXELS, 32, PROBE)))
-        self.probe_target = self.made(self.teacher, feature.erase(self.probe))
+        pixels = PASS_PIXELS if fabric.device.type == "cpu" else PASS_PIXELS_GPU
+        self.rows = rows_at_once(shape, pixels, 1, options.batch)
+        probe = self.teacher.sample_latents(stream("probe", seed, 0, rows_at_once(shape, PROBE_PIXELS, 32, PROBE)))
+        self.probe, erased = probe.to(fabric.device), feature.erase(probe).to(fabric.device)
+        self.probe_target = self.made(self.teacher, erased)
 
     def prepare(self) -> None:
         """Before the first step, and before a resumed one: what the steps need, from the run seed alone."""
@@ -66,7 +68,7 @@ class Loop:
         raise NotImplementedError
 
     def looked(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """(m, d) -> (m, d), (m,) bool: where the teacher's pictures are made, by default there; the flags."""
+        """(m, d) -> (m, d), (m,) bool on the CPU: where the teacher is asked, by default there; the flags."""
         return latents, self.feature.contains(latents)
 
     def descend(self, batch: Batch) -> dict[str, float]:
@@ -126,16 +128,16 @@ class Loop:
         return self.seen(self.own(step))
 
     def own(self, step: int) -> Tensor:
-        """(m, d): this process's share of the latents that are a step's own."""
+        """(m, d): this process's share of the latents that are a step's own, on the CPU."""
         first = step * self.options.batch
         seeds = stream("train", self.seed, first, first + self.options.batch)
         return self.student.sample_latents(seeds[self.fabric.global_rank :: self.fabric.world_size])
 
     def seen(self, latents: Tensor) -> Batch:
-        """Latents (m, d), looked at."""
+        """Latents (m, d) on the CPU, looked at there; the batch is beside the copy."""
         with torch.no_grad(), self.fabric.autocast():
             erased, flags = zip(*map(self.looked, torch.split(latents, self.rows)), strict=True)
-        return Batch(latents, torch.cat(erased), torch.cat(flags))
+        return Batch(*(part.to(self.fabric.device) for part in (latents, torch.cat(erased), torch.cat(flags))))
 
     def pictures(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """g(z) and the teacher's f(z^) for some rows (m): (m, c, h, w) float32 each."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from unfeature.artifacts import StepRecord
+from unfeature.devices import as_on_the_cpu
 from unfeature.errors import BadOption
 from unfeature.options import UnlearnOptions
 from unfeature.protocols import Feature, Generator
@@ -76,11 +78,14 @@ def fabric_of(options: UnlearnOptions) -> Fabric:
     """The device, or torchrun's processes; BadOption for what this machine lacks."""
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it advises TF32, which we turn off
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's; Fabric alone would train each process by itself
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // here
     try:
         fabric = Fabric(accelerator=options.device, devices=here, num_nodes=nodes, precision=options.precision)
         fabric.launch()
+        if fabric.device.type == "cuda":
+            as_on_the_cpu()
         return fabric
     except Exception as error:  # Lightning has no common class for what a machine lacks
         raise BadOption(

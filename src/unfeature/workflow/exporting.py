@@ -84,7 +84,9 @@ def export(folder: str | Path, to: str | Path, form: str = "") -> Exported:
 
 
 def _a_module(generator: Generator) -> ModuleGenerator:
+    """On the CPU, whose pictures others should make."""
     if isinstance(generator, ModuleGenerator):
+        generator.module.cpu()
         return generator
     raise BadOption(
         f"a {type(generator).__name__} cannot be exported; expected a generator made by unfeature.from_module. "

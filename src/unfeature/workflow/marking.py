@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unfeature import devices
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import drawn
 from unfeature.errors import BadFile, BadOption, UnknownName, WrongGenerator
@@ -47,7 +48,8 @@ def versions() -> dict[str, str]:
     """Of everything whose change could change a number."""
     packages = ("unfeature", "torch", "numpy", "torchmetrics", "scikit-image", "scipy")
     found = {package: importlib.metadata.version(package) for package in packages}
-    return {"python": platform.python_version(), **found, "threads": str(torch.get_num_threads())}
+    elsewhere = {"device": devices.told()} if devices.named() != "cpu" else {}
+    return {"python": platform.python_version(), **found, "threads": str(torch.get_num_threads()), **elsewhere}
 
 
 def sample(
