@@ -95,6 +95,19 @@ def test_only_a_direction_that_reaches() -> None:
     assert choice.told()[1] == "the counterfactual feature stops at 0.0100 (at most 0.0200)."
 
 
+def test_what_is_below_but_without_room_for_a_copy_is_said_to_be() -> None:
+    near = point("linear", 0.003, 0.004, 0.02)
+    said = "reaches 0.0030 (at most 0.0040; too near to 0.0042 for a copy, which leaves more)"
+    choice = Choice.of([near, point("counterfactual", 0.001, 0.0041, 0.01)], 0.0042)
+    assert choice.reached
+    assert choice.told()[1].startswith(f"not reachable linearly here: the best direction {said}; the")
+    choice = Choice.of([near, point("counterfactual", 0.003, 0.0041, 0.01)], 0.0042)
+    assert not choice.reached
+    assert choice.told()[0].startswith("0.0042 is not reachable here with room for a copy, which leaves more. Taken is")
+    choice = Choice.of([point("linear", 0.001, 0.002, 0.02), point("counterfactual", 0.003, 0.0041, 0.01)], 0.0042)
+    assert choice.told()[1].startswith("the counterfactual feature stops at 0.0030 (at most 0.0041; too near to 0.0042")
+
+
 def test_each_kind_is_measured_again() -> None:
     tried = [point("linear", 0.05, 0.06, 0.5), point("linear", 0.04, 0.05, 0.9), point("counterfactual", 0, 0.001, 0.1)]
     assert measured_again(tried, 0.0042) == [tried[1], tried[2]]

@@ -78,6 +78,11 @@ class Point:
         classes = f" ({self.flips:.1%} of those change class)" if self.flips is not None else ""
         return f"the rest by {self.drift:.4f}{classes}"
 
+    def reaches(self, wanted: float) -> str:
+        """What it leaves, in words, and why that is too much where its bound is not."""
+        tight = f"; too near to {wanted:.4g} for a copy, which leaves more" if self.upper <= wanted < self.left else ""
+        return f"{self.ratio:.4f} (at most {self.upper:.4f}{tight})"
+
     def named(self) -> str:
         """Its finder, in words."""
         return DIRECTIONS.get(self.finder, SEARCH)
@@ -114,8 +119,9 @@ class Choice:
                 f"{estimate}; {change} ({tried})."
             )
         else:
+            lack = "confidence" if point.upper > self.wanted else "room for a copy, which leaves more"
             first = (
-                f"{wanted} is not reachable here with confidence. Taken is the lowest, {point.named()}: {estimate}; "
+                f"{wanted} is not reachable here with {lack}. Taken is the lowest, {point.named()}: {estimate}; "
                 f"{change} ({tried}). Mark more pictures, or ask for less:  mark --wanted-ratio"
             )
         return [first, *self._by_kind()]
@@ -127,11 +133,8 @@ class Choice:
             best[point.finder in DIRECTIONS] = point
         if len(best) < 2 or best[True].left <= self.wanted:
             return [self._why(best)] if self.reached and len(best) == 2 else []
-        reaches = f"the best direction reaches {best[True].ratio:.4f} (at most {best[True].upper:.4f})"
-        return [
-            f"not reachable linearly here: {reaches}; {SEARCH} reaches {best[False].ratio:.4f} (at most "
-            f"{best[False].upper:.4f})."
-        ]
+        line, search = (best[is_line].reaches(self.wanted) for is_line in (True, False))
+        return [f"not reachable linearly here: the best direction reaches {line}; {SEARCH} reaches {search}."]
 
     def _why(self, best: Mapping[bool, Point]) -> str:
         """What the other kind would have cost, where both reach the wanted ratio or only a direction does."""
@@ -139,7 +142,7 @@ class Choice:
         other = "a direction" if not mine else SEARCH
         reaching = [p for p in self.points if (p.finder in DIRECTIONS) != mine and p.left <= self.wanted]
         if not reaching:
-            return f"{other} stops at {best[not mine].ratio:.4f} (at most {best[not mine].upper:.4f})."
+            return f"{other} stops at {best[not mine].reaches(self.wanted)}."
         least = min(reaching, key=lambda p: p.harm)
         return f"{other} would reach it too, and change {least.changes()}."
 
