@@ -154,6 +154,19 @@ def test_from_marks_to_downloads_as_the_command_line_makes_them(page: Page, run:
 
 
 @pytest.mark.slow
+def test_what_is_judged_ends_with_report_and_dossier(page: Page, tmp_path: Path) -> None:
+    run = page.post("/api/runs", {"generator": "mnist-vae", "feature": "judged", "judge": "slant"})["name"]
+    page.mark(run, MARKED)
+    job = trained(page, run, **STRENGTH)
+    assert (job["state"], job["error"]) == ("done", ""), job
+    assert {"report.html", "dossier.zip"} <= set(page.get(f"/api/runs/{run}")["files"])
+    archive = tmp_path / "dossier.zip"
+    archive.write_bytes(page.get(f"/api/runs/{run}/download/dossier.zip"))
+    found = workflow.verify(archive, checkpoint=page.folder / run / "unlearned.safetensors")
+    assert (found.findings, found.feature, found.checkpoint) == ((), "judged", "the same bytes")
+
+
+@pytest.mark.slow
 def test_a_killed_server_loses_nothing_and_training_goes_on(tmp_path: Path, page: Page) -> None:
     folder = tmp_path / "runs"
     shutil.copytree(page.folder / "slant", folder / "slant")

@@ -26,6 +26,7 @@ DOWNLOADS = {
     "report.html": "the report",
     "report.md": "the report as Markdown",
     "report.json": "the report as JSON",
+    "dossier.zip": "all the evidence",
     "feedback.json": "the marks",
     "feature.safetensors": "the direction and threshold",
     "evaluation.json": "every figure",

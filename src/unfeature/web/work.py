@@ -31,7 +31,7 @@ def say(**told: Any) -> None:
 
 
 def train(folder: Path, asked: dict[str, Any]) -> str:
-    """From marks to an unlearned checkpoint, and to a report where somebody judges; the last sentence."""
+    """From marks to an unlearned checkpoint, and to report and dossier where somebody judges; the last sentence."""
     from unfeature import options as o
     from unfeature import workflow
 
@@ -48,7 +48,7 @@ def train(folder: Path, asked: dict[str, Any]) -> str:
     say(verb="evaluate", step=0, steps=0)
     workflow.evaluate(folder, o.EvaluateOptions(extractor=distances), tell_batch)
     say(verb="report")
-    workflow.report(folder)
+    workflow.dossier(folder)
     sentence: str = json.loads((folder / "report.json").read_text())["verdict"]["sentence"]
     return sentence
 

@@ -7,6 +7,7 @@ const PAGE = 60;
 const FILES = {
   "unlearned.safetensors": "The unlearned generator, to use from now on",
   "report.html": "The report, one page that opens anywhere",
+  "dossier.zip": "All the evidence for a reviewer, who checks it with  unfeature verify",
 };
 
 /** Two canvases on top of each other; `--divider` of an ancestor says where one ends and the other begins. */
