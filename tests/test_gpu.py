@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL, Command
-from torch import nn
+from test_conformance import PLAIN, QUICK, example_of
 
 from unfeature import devices, workflow
 from unfeature.artifacts import Evaluation
@@ -22,9 +22,9 @@ from unfeature.attacks import ATTACKS
 from unfeature.features import FINDERS
 from unfeature.generators import GENERATORS
 from unfeature.generators.loading import load_generator
-from unfeature.generators.module import ModuleGenerator, from_module
+from unfeature.generators.module import ModuleGenerator
 from unfeature.metrics.squeezenet import load_squeezenet
-from unfeature.options import AttackOptions, FindOptions, RunOptions, UnlearnOptions, laid_over
+from unfeature.options import RunOptions, UnlearnOptions, laid_over
 from unfeature.presets import preset_values
 from unfeature.seeds import stream
 from unfeature.store import Run
@@ -48,13 +48,6 @@ def moved(generator: ModuleGenerator) -> ModuleGenerator:
     devices.as_on_the_cpu()
     twin.module.to(CUDA)
     return twin
-
-
-def example_of(name: str) -> ModuleGenerator:
-    family = resolve("generator family", GENERATORS, name)
-    torch.manual_seed(0)
-    module: nn.Module = family(**family.example())
-    return from_module(name, module, module.latent_dim)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -117,8 +110,9 @@ def test_a_copy_trained_there_is_the_one_trained_here() -> None:
     assert float((ours - theirs).abs().max()) < 1e-3
 
 
-@pytest.mark.parametrize("name", FINDERS)
-def test_finders_search_through_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def tiny_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tiny generator is there."""
     born = TinyGenerator.__init__
 
     def placed(self: TinyGenerator) -> None:
@@ -126,25 +120,15 @@ def test_finders_search_through_it(name: str, monkeypatch: pytest.MonkeyPatch) -
         self.module.to(CUDA)
 
     monkeypatch.setattr(TinyGenerator, "__init__", placed)
-    plain = FindOptions(extractor="", samples=2000, search_steps=100)
-    check_finder(lambda: resolve("finder", FINDERS, name)(plain))
 
 
-QUICK = AttackOptions(
-    restarts=4, search_steps=5, pictures=3, inversion_restarts=2, inversion_steps=5, relearn_from=(1, 3), benign=5,
-    tuning_steps=5, samples=60,
-)  # fmt: skip
+@pytest.mark.parametrize("name", FINDERS)
+def test_finders_search_through_it(name: str, tiny_on_gpu: None) -> None:
+    check_finder(lambda: resolve("finder", FINDERS, name)(PLAIN))
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_attacks_go_through_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    born = TinyGenerator.__init__
-
-    def placed(self: TinyGenerator) -> None:
-        born(self)
-        self.module.to(CUDA)
-
-    monkeypatch.setattr(TinyGenerator, "__init__", placed)
+def test_attacks_go_through_it(name: str, tiny_on_gpu: None) -> None:
     check_attack(lambda: resolve("attack", ATTACKS, name)(QUICK, seed=1), name)
 
 
