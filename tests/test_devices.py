@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
-from conftest import Command
+from conftest import Command, contents
 from torch import nn
 
 from unfeature import devices
 from unfeature.errors import BadOption
+from unfeature.generators.loading import read_safetensors
 from unfeature.options import UnlearnOptions
 
 
@@ -57,3 +64,34 @@ def test_each_of_torchruns_processes_has_its_own(monkeypatch: pytest.MonkeyPatch
 
 def test_a_module_without_weights_is_on_the_cpu() -> None:
     assert devices.of(nn.Sigmoid()) == torch.device("cpu")
+
+
+def test_only_unlearn_is_for_several_processes(
+    tiny_run: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    before = contents(tiny_run)
+    said = command("evaluate", tiny_run)
+    assert said.code == 2
+    assert said.err.strip().startswith("BadOption: torchrun began 2 processes; expected one")
+    assert contents(tiny_run) == before
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_copy(tiny_run: Path, tmp_path: Path, command: Command) -> None:
+    assert command("unlearn", tiny_run, "--steps", "12", "--check-every", "4").code == 0
+    other = Path(shutil.copytree(tiny_run, tmp_path / "other"))
+    one = read_safetensors("one", (tiny_run / "unlearned.safetensors").read_bytes())[0]
+    (other / "unlearned.safetensors").unlink()
+    (other / "training.safetensors").unlink()
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "unfeature"]
+    flags = ["--steps", "12", "--check-every", "4"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command_line = [*torchrun, "unlearn", str(other), *flags]
+    done = subprocess.run(command_line, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote ") == 1
+    two = read_safetensors("two", (other / "unlearned.safetensors").read_bytes())[0]
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, atol=1e-5, rtol=0)
+    assert not (other / "history").exists() or contents(other / "history") == contents(tiny_run / "history")

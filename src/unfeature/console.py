@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from unfeature.devices import leads
+
 if TYPE_CHECKING:
     from unfeature.artifacts import Attacks, Evaluation, Preview, Score, StepRecord
     from unfeature.assets import Asset, State
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 PATIENCE = 2 * 3600
 """Seconds of training beyond which a quicker way is named."""
 
-_out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False)
+_out = Console(highlight=False, soft_wrap=True, quiet=not leads())
+_err = Console(stderr=True, highlight=False, quiet=not leads())
 
 
 def say(text: str) -> None:

@@ -28,6 +28,16 @@ def named() -> str:
     return os.environ.get(VARIABLE) or "cpu"
 
 
+def processes() -> int:
+    """How many torchrun began together; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def leads() -> bool:
+    """Whether this process is the one of them that speaks and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def here() -> torch.device:
     """Where networks of this process belong; one of torchrun's takes its own. BadOption for what is not there."""
     import torch

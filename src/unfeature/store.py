@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from unfeature import devices
 from unfeature.artifacts import content_id
-from unfeature.errors import BadCheckpoint, BadFile, DiskFull, MissingStep, RunBusy, UnfeatureError
+from unfeature.errors import BadCheckpoint, BadFile, BadOption, DiskFull, MissingStep, RunBusy, UnfeatureError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,14 +91,23 @@ class Run:
         return self.path(name).is_file()
 
     @contextmanager
-    def held(self, *, new: bool = False, lock: str = ".lock") -> Iterator[None]:
+    def held(self, *, new: bool = False, lock: str = ".lock", together: bool = False) -> Iterator[None]:
         """The folder for this process alone; RunBusy where another has it. A killed process lets go by dying.
 
         Only a `new` run's folder is made; MissingStep for any other that is not there. Work of several verbs, each of
-        which holds the folder, holds another `lock` of it.
+        which holds the folder, holds another `lock` of it. Several of torchrun's may hold it `together`, where the one
+        that leads has the lock and alone writes; else BadOption for them.
         """
         if not new:
             self.read("run.json")
+        if devices.processes() > 1 and not together:
+            raise BadOption(
+                f"torchrun began {devices.processes()} processes; expected one: several are for `unfeature unlearn` "
+                "alone, after `unfeature preview`. Give the same command without torchrun."
+            )
+        if not devices.leads():
+            yield
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = open(self.path(lock), "a")  # noqa: SIM115 - closed below, after the lock is let go
@@ -177,7 +187,9 @@ class Run:
         return f"unfeature {verb} {shlex.quote(str(self.folder))} {NEEDS.get(verb, '')}".rstrip()
 
     def write(self, name: str, data: bytes) -> Path:
-        """Write a file; one that is there and differs is kept in history/."""
+        """Write a file; one that is there and differs is kept in history/. Of torchrun's processes one alone writes."""
+        if not devices.leads():
+            return self.path(name)
         before, kept = self.read(name) if self.has(name) else data, self._history(name)
         if before != data:
             write_atomic(kept, before)
@@ -195,6 +207,8 @@ class Run:
 
     def retire(self, name: str) -> None:
         """Move a file to history/NAME-1, -2...: nothing is lost."""
+        if not devices.leads():
+            return
         write_atomic(self._history(name), self.read(name))
         self.path(name).unlink()
 

@@ -171,11 +171,13 @@ def unlearn_(
 ) -> None:
     """Train the copy."""
     from unfeature import workflow
+    from unfeature.unlearners.training import leave
 
     chosen = _over_preset(options, preset, "unlearn")
     again = f"unfeature unlearn {_quoted(run)}{_flags(options, preset)}"
     with _resumable(again), console.training(chosen.steps) as on_step:
         workflow.unlearn(run, chosen, console.teacher(run), on_step)
+        leave()
     console.wrote(run, "unlearned.safetensors")
     console.then("Measure it:", f"unfeature evaluate {_quoted(run)}")
 

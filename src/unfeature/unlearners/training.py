@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from unfeature.artifacts import StepRecord
-from unfeature.devices import as_on_the_cpu
+from unfeature.devices import as_on_the_cpu, processes
 from unfeature.errors import BadOption
 from unfeature.options import UnlearnOptions
 from unfeature.protocols import Feature, Generator
@@ -80,7 +80,7 @@ def fabric_of(options: UnlearnOptions) -> Fabric:
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it advises TF32, which we turn off
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's; Fabric alone would train each process by itself
-    nodes = int(os.environ.get("WORLD_SIZE", "1")) // here
+    nodes = processes() // here
     try:
         fabric = Fabric(accelerator=options.device, devices=here, num_nodes=nodes, precision=options.precision)
         fabric.launch()
@@ -92,3 +92,12 @@ def fabric_of(options: UnlearnOptions) -> Fabric:
             f'device "{options.device}" with precision {options.precision} cannot be used here: {error} '
             "Name another:  --device cpu"
         ) from error
+
+
+def leave() -> None:
+    """Wait for the others of torchrun's processes: one that ends first makes them abort."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()

@@ -81,13 +81,13 @@ def unlearn(
 ) -> Generator:
     """Train the copy; a run that was stopped goes on where it was, to the same bytes. Writes unlearned.safetensors.
 
-    `on_preview` is told the teacher's numbers and the wanted ratio first.
+    `on_preview` is told the teacher's numbers and the wanted ratio first. Processes that torchrun began train together.
     """
     options = options or UnlearnOptions()
     run = Run(Path(folder))
     if not run.has("preview.json") or the_teacher(run)[1] != the_feature(run, the_generator(run)[0])[1]:
         preview(folder)
-    with run.held():
+    with run.held(together=True):
         generator, about = the_generator(run)
         feature, facts = the_feature(run, generator)
         teacher, _ = the_teacher(run)
