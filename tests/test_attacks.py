@@ -21,6 +21,7 @@ from unfeature.attacks.places import inner_places
 from unfeature.attacks.pruning import pruned
 from unfeature.attacks.quantisation import quantised, rounded
 from unfeature.attacks.searching import climb, latents_of
+from unfeature.attacks.typical import Typical
 from unfeature.drawing import frozen
 from unfeature.errors import NotApplicable
 from unfeature.generators import GENERATORS
@@ -34,7 +35,6 @@ from unfeature.reports.withstood import brought_back
 from unfeature.seeds import normal_rows, stream
 from unfeature.tables import resolve
 from unfeature.testing import TinyGenerator, TinyJudge, tiny_copy, tiny_scene
-from unfeature.typical import Typical
 
 QUICK: dict[str, Any] = {"restarts": 6, "search_steps": 4}
 FLAGS = [word for name, value in QUICK.items() for word in (f"--{name.replace('_', '-')}", str(value))]

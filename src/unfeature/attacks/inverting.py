@@ -7,13 +7,13 @@ from torch import Tensor
 
 from unfeature.attacks.scenes import rows_of
 from unfeature.attacks.searching import SAMPLES, climb
+from unfeature.attacks.typical import Typical
 from unfeature.drawing import frozen, made
 from unfeature.errors import ShapeError
 from unfeature.ms_ssim import fit, ms_ssim
 from unfeature.options import AttackOptions
 from unfeature.protocols import Generator
 from unfeature.seeds import stream
-from unfeature.typical import Typical
 
 
 def has_scales(generator: Generator) -> bool:

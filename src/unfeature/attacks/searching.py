@@ -10,11 +10,11 @@ from torch import Tensor
 
 from unfeature.artifacts import Curve, Score
 from unfeature.attacks.scenes import Best, curve, rows_of, shows
+from unfeature.attacks.typical import Typical
 from unfeature.intervals import mean_interval
 from unfeature.options import AttackOptions
 from unfeature.protocols import Generator, Scene
 from unfeature.seeds import Seeds, stream
-from unfeature.typical import Typical
 
 SAMPLES, VALUES = 2000, 2**25
 """From which it is learnt what is usual; fewer where they are wide."""

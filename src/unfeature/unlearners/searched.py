@@ -1,7 +1,7 @@
 """Against a search for latents: beside each batch the copy learns from latents that somebody would find in it now.
 
 Each of a pool climbs one step a training step towards what the guide still sees in the copy's picture, in standard
-deviations of the generator's own latents and within the shell of nearly all of them, as `attacks.latent_search` does:
+deviations of the generator's own latents and at the length it began with, as `attacks.latent_search` does:
 
     z <- shell(z + RATE sqrt(d) grad / |grad|),   grad of remaining(g(z))                                     (12)
 
@@ -18,13 +18,12 @@ from torch import Tensor
 
 from unfeature.protocols import Generator, GuidedFeature
 from unfeature.seeds import stream
-from unfeature.typical import Typical
 
 CLIMB, RATE = 50, 0.1
 """Steps before a latent begins anew, and the length of each, of sqrt(d)."""
 
 SAMPLES = 2000
-"""Latents from which it is learnt what is usual."""
+"""Latents whose mean and deviation are taken."""
 
 
 @dataclass
@@ -33,14 +32,18 @@ class Pool:
 
     latents: Tensor
     """(n, d)."""
-    typical: Typical
+    mean: Tensor
+    deviation: Tensor
+    """(d,) each, of the generator's latents."""
     seed: int
 
     @classmethod
     def begun(cls, generator: Generator, size: int, seed: int) -> Pool:
         """The first latents of a run."""
-        typical = Typical.of(generator.sample_latents(stream("searched scale", seed, 0, SAMPLES)))
-        return cls(generator.sample_latents(stream("searched", seed, 0, size)), typical, seed)
+        some = generator.sample_latents(stream("searched scale", seed, 0, SAMPLES))
+        deviation = some.std(dim=0)
+        begun = generator.sample_latents(stream("searched", seed, 0, size))
+        return cls(begun, some.mean(dim=0), torch.where(deviation > 1e-6, deviation, 1.0), seed)
 
     def climb(self, step: int, generator: Generator, feature: GuidedFeature) -> Tensor:
         """(n, d): where they are after another step up in this copy; those whose time is up begin anew first."""
@@ -50,10 +53,17 @@ class Pool:
             anew = generator.sample_latents(stream("searched", self.seed, (step + 1) * n, (step + 2) * n))
             self.latents = torch.where(over.unsqueeze(1), anew, self.latents)
         with torch.enable_grad():
-            here = self.typical.standardised(self.latents).detach().requires_grad_()
-            seen = feature.remaining(generator.synthesize(self.typical.rows(here))).sum()
-            (slope,) = torch.autograd.grad(seen, here)
-        up = torch.nn.functional.normalize(slope, dim=1)
-        moved = self.typical.projected(here.detach() + RATE * here.shape[1] ** 0.5 * up)
-        self.latents = self.typical.rows(moved)
+            here = self.latents.detach().clone().requires_grad_()
+            (slope,) = torch.autograd.grad(feature.remaining(generator.synthesize(here)).sum(), here)
+        before = (self.latents - self.mean) / self.deviation
+        slope = slope * self.deviation
+        length = torch.linalg.vector_norm(slope, dim=1, keepdim=True).clamp_min(1e-12)
+        after = before + RATE * before.shape[1] ** 0.5 * slope / length
+        after = after * (_length(before) / _length(after).clamp_min(1e-12))
+        self.latents = (after * self.deviation + self.mean).detach()
         return self.latents
+
+
+def _length(rows: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return length
