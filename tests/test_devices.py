@@ -32,10 +32,10 @@ def test_a_device_nobody_knows(name: str, monkeypatch: pytest.MonkeyPatch) -> No
         devices.here()
 
 
-def test_a_device_this_machine_lacks(monkeypatch: pytest.MonkeyPatch, command: Command, tmp_path: object) -> None:
+def test_a_device_this_machine_lacks(monkeypatch: pytest.MonkeyPatch, command: Command, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv(devices.VARIABLE, "cuda")
-    said = command("sample", f"{tmp_path}/run", "--count", "10")
+    said = command("sample", tmp_path / "run", "--count", "10")
     assert said.code == 2
     assert said.err.startswith('BadOption: UNFEATURE_DEVICE is "cuda", which this machine does not have')
     assert said.err.count("\n") == 1
@@ -94,4 +94,4 @@ def test_two_processes_train_one_copy(tiny_run: Path, tmp_path: Path, command: C
     two = read_safetensors("two", (other / "unlearned.safetensors").read_bytes())[0]
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, atol=1e-5, rtol=0)
-    assert not (other / "history").exists() or contents(other / "history") == contents(tiny_run / "history")
+    assert contents(other / "history") == contents(tiny_run / "history")

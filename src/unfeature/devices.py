@@ -7,13 +7,14 @@ nothing but training, which keeps its batches beside the weights, knows of devic
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from unfeature.errors import BadOption
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
 Module = TypeVar("Module", bound="nn.Module")
 
@@ -68,6 +69,13 @@ def of(module: nn.Module) -> torch.device:
     import torch
 
     return next((weights.device for weights in module.parameters()), torch.device("cpu"))
+
+
+def carried(call: Callable[[Tensor], Tensor], module: nn.Module, rows: Tensor) -> Tensor:
+    """What a call of the module's makes of rows from anywhere, there where they were; gradients go the same way."""
+    device = of(module)
+    made = call(rows.to(device))
+    return made if device == rows.device else made.to(rows.device)
 
 
 def placed(module: Module) -> Module:

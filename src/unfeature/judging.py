@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,15 +213,14 @@ def truth_of(generator: Generator, attribute: str) -> Callable[[Tensor], Tensor]
             f'generator "{generator.spec.name}" does not know what its pictures show; expected a module with a method '
             "truth(latents) -> (n, k) bool. Mark by hand, or name who marks:  --by FILE.py:FUNCTION"
         )
-    device = devices.of(generator.module)
-    k = truth(torch.zeros(1, generator.spec.latent_dim, device=device)).shape[1]
+    told = partial(devices.carried, truth, generator.module)
+    k = told(torch.zeros(1, generator.spec.latent_dim)).shape[1]
     names = tuple(getattr(generator.module, "attributes", map(str, range(k))))
     if attribute not in names:
         raise UnknownName("attribute", attribute, names)
 
     def known(latents: Tensor) -> Tensor:
-        column: Tensor = truth(latents.to(device))[:, names.index(attribute)]
-        return column.to(latents.device)
+        return told(latents)[:, names.index(attribute)]
 
     return known
 

@@ -42,17 +42,10 @@ def inner_places(generator: Generator) -> list[Place]:
 
 
 def _space(generator: Generator, name: str, module: Any) -> Place:
-    device = devices.of(module)
-
     def starts(seeds: Seeds) -> Tensor:
-        rows: Tensor = module.latents_of(torch.from_numpy(normal_rows(seeds, module.noise_dim)).to(device))
-        return rows.cpu()
+        return devices.carried(module.latents_of, module, torch.from_numpy(normal_rows(seeds, module.noise_dim)))
 
-    def synthesize(rows: Tensor) -> Tensor:
-        images: Tensor = module(rows.to(device))
-        return images.to(rows.device)
-
-    return Place(name, generator, starts, synthesize)
+    return Place(name, generator, starts, lambda rows: devices.carried(module, module, rows))
 
 
 def _behind(generator: Generator, layer: Layer) -> Place:

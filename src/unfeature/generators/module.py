@@ -77,15 +77,10 @@ class ModuleGenerator:
             self._name, weights_hash(self.module), self._latent_dim, self._image_shape(), self._licence
         )
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights lie."""
-        return devices.of(self.module)
-
     def _image_shape(self) -> tuple[int, int, int]:
         if self._shape is None:
             with torch.no_grad():
-                shape = tuple(self.module(torch.zeros(1, self._latent_dim, device=self.device)).shape)
+                shape = tuple(self.module(torch.zeros(1, self._latent_dim, device=devices.of(self.module))).shape)
             if len(shape) != 4:
                 raise ShapeError(f'generator "{self._name}" gives images of shape {shape}; expected (n, c, h, w)')
             self._shape = (shape[1], shape[2], shape[3])
@@ -96,7 +91,7 @@ class ModuleGenerator:
         made: Callable[[Tensor], Tensor] | None = getattr(self.module, "latents_of", None)
         width = self._latent_dim if made is None else int(self.module.noise_dim)  # type: ignore[arg-type]
         normal = torch.from_numpy(normal_rows(seeds, width))
-        return normal if made is None else made(normal.to(self.device)).cpu()
+        return normal if made is None else devices.carried(made, self.module, normal)
 
     def synthesize(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n, c, h, w) in [0, 1], there where the latents are; ShapeError for another d."""
@@ -105,9 +100,7 @@ class ModuleGenerator:
                 f'generator "{self._name}" got latents of shape {tuple(latents.shape)}; '
                 f"expected (n, {self._latent_dim})"
             )
-        device = self.device
-        images: Tensor = self.module(latents.to(device))
-        return images if device == latents.device else images.to(latents.device)
+        return devices.carried(self.module, self.module, latents)
 
     def copy(self) -> ModuleGenerator:
         """The same generator with weights of its own."""

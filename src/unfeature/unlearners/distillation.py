@@ -69,7 +69,7 @@ class Distilling(Loop):
         """And the pool."""
         super().put_back(tensors)
         if self.pool is not None:
-            self.pool.latents = tensors["pool"].cpu()
+            self.pool.latents = tensors["pool"]
 
     def drawn(self, step: int) -> Batch:
         """With the teacher's pictures, where they are made once."""
