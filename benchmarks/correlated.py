@@ -3,8 +3,9 @@
     UNFEATURE_ASSETS=../shared/assets python benchmarks/correlated.py
 
 face_cvae40 with two labels made to correlate at 0.8 (or -0.8); 500 marks a side without error; the paper's direction,
-and the same with everything kept that network a tells (benchmarks/judges/celeba.py), at thresholds around the pooled
-one, and at it with margins. Teachers alone, on 20,000 fresh latents whose truth is known before and after: no judge.
+the same with everything kept that network a tells (benchmarks/judges/celeba.py), and with the one label kept that goes
+with it, by MARKED marks of its own, at thresholds around the pooled one, and at it with margins. Teachers alone, on
+20,000 fresh latents whose truth is known before and after: no judge.
 Writes benchmarks/results/correlated.json and .md.
 """
 
@@ -17,7 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tabulated import interval
+from tabulated import interval, merged
 from torch import Tensor
 
 from unfeature import options as o
@@ -34,7 +35,9 @@ RESULTS = HERE / "results"
 PAIRS = {("Goatee", "Male"): 0.8, ("Gray_Hair", "Young"): -0.8, ("Wearing_Lipstick", "Heavy_Makeup"): 0.8}
 """(removed, kept) -> correlation of their latents."""
 COUNT, OFFSETS, MARGINS = 20_000, (-1.5, -1.0, -0.5, 0.0, 0.5, 0.75, 1.0, 1.25, 1.5), (0.0, 0.5, 1.0, 2.0)
-WAYS = ("paper", "kept")
+MARKED = {f"kept by {n} marks": n for n in (200, 500, 1000)}
+"""Of the kept label, on each side."""
+WAYS = ("paper", "kept", *MARKED)
 COLUMNS = (
     *("removed", "kept", "way", "threshold", "margin", "removed: before", "after", "where kept shows", "where not"),
     *("kept: before", "after", "warned"),
@@ -42,21 +45,28 @@ COLUMNS = (
 
 
 def run(folder: Path, removed: str, kept: str, correlation: float, way: str) -> list[dict[str, Any]]:
-    """One way on marks that are the same for both; its rows."""
-    keep = (f"rest={HERE / 'judges/celeba.py'}:a_{removed}",) if way == "kept" else ()
+    """One way on marks that are the same for all; its rows."""
     if not (folder / "warned.json").is_file():
         notes: list[str] = []
-        generator, arguments = (
-            f"{HERE / 'generators/face_cvae40.py'}:load",
-            {"correlated": {f"{kept}+{removed}": correlation}},
-        )
-        workflow.sample(folder, generator, o.SampleOptions(count=20_000), None, arguments)
-        workflow.mark(folder, removed, "truth")
-        workflow.find(folder, o.FindOptions(keep=keep), on_note=notes.append)
+        mark(folder, removed, f"{kept}+{removed}", correlation, o.MarkOptions())
+        keep: tuple[str, ...] = ()
+        if way == "kept":
+            keep = (f"rest={HERE / 'judges/celeba.py'}:a_{removed}",)
+        if way in MARKED:
+            mark(folder / "kept", kept, f"{kept}+{removed}", correlation, o.MarkOptions(per_side=MARKED[way]))
+            keep = (f"{kept}={folder / 'kept/feedback.json'}",)
+        workflow.find(folder, o.FindOptions(keep=keep, extractor=""), on_note=notes.append)
         (folder / "warned.json").write_text(json.dumps(sum(f"also {kept}" in note for note in notes) if keep else ""))
     told = {"removed": removed, "kept_feature": kept, "way": way}
     warned = {"warned": json.loads((folder / "warned.json").read_text())}
     return [told | figures | warned for figures in front(folder, removed, kept)]
+
+
+def mark(folder: Path, label: str, pair: str, correlation: float, options: o.MarkOptions) -> None:
+    """A run whose marks are the truth."""
+    generator = f"{HERE / 'generators/face_cvae40.py'}:load"
+    workflow.sample(folder, generator, o.SampleOptions(count=20_000), None, {"correlated": {pair: correlation}})
+    workflow.mark(folder, label, "truth", options)
 
 
 def front(folder: Path, removed: str, kept: str) -> Iterator[dict[str, Any]]:
@@ -87,8 +97,9 @@ def share(mask: Tensor) -> dict[str, Any]:
     return Score.share("share", int(mask.sum()), len(mask)).to_json()
 
 
-def write(rows: list[dict[str, Any]]) -> None:
+def write(made: list[dict[str, Any]]) -> None:
     """Both result files; nothing in them is typed by hand."""
+    rows = merged(RESULTS / "correlated.json", made, ("removed", "kept_feature", "way", "threshold", "margin"))
     told = {"versions": workflow.versions(), "rows": rows}
     (RESULTS / "correlated.json").write_text(json.dumps(told, indent=1) + "\n")
     lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
@@ -102,10 +113,10 @@ def main() -> None:
     """Every pair and way, the results written after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/correlated"))
-    folder, rows = parser.parse_args().runs, list[dict[str, Any]]()
-    for ((removed, kept), correlation), way in product(PAIRS.items(), WAYS):
-        rows += run(folder / f"{removed}-{kept}-{way}", removed, kept, correlation, way)
-        write(rows)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    asked = parser.parse_args()
+    for ((removed, kept), correlation), way in product(PAIRS.items(), asked.ways):
+        write(run(asked.runs / f"{removed}-{kept}-{way}", removed, kept, correlation, way))
 
 
 if __name__ == "__main__":

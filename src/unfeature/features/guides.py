@@ -110,6 +110,8 @@ class ProbeJudge:
 
     probe: Probe
     name: str = "a probe of the marks, which judges no result"
+    latents: Probe | None = None
+    """A probe of the marks' latents, where it tells marks that it has not seen as well as that of their pictures."""
 
     @property
     def about(self) -> dict[str, Any]:

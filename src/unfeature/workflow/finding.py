@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from unfeature.artifacts import Feedback
 from unfeature.drawing import batches
 from unfeature.errors import BadOption, NotEnoughFeedback
 from unfeature.features import FINDERS
 from unfeature.features.fresh import sides
-from unfeature.features.guides import Helpers, kept_by_judge, names_kept
+from unfeature.features.guides import Helpers, names_kept
+from unfeature.features.kept import shows_kept
 from unfeature.features.stand_ins import check_examples, stood_in
 from unfeature.features.strata import confounding
 from unfeature.generators.loading import to_safetensors
@@ -120,9 +121,7 @@ def _confounded(generator: Generator, feedback: Feedback, options: FindOptions, 
     (seeds, labels), told = sides(feedback), []
     for name, reference in options.kept:
         judge = helpers.judge(reference)
-        said = kept_by_judge(judge)
-        with torch.no_grad():
-            shows = torch.cat([said(images) >= 0 for _, images in batches(generator, seeds)])
-        found = confounding(labels, shows.numpy(), names_kept(judge, name))
+        shows = np.concatenate([shows_kept(judge, *batch) for batch in batches(generator, seeds)])
+        found = confounding(labels, shows, names_kept(judge, name))
         told += [one.sentence for one in found if one.serious]
     return told

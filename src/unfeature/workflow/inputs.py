@@ -14,8 +14,9 @@ from unfeature.artifacts import Artifact, Feedback, Gallery, GeneratorSpec, Prev
 from unfeature.drawing import drawn
 from unfeature.errors import BadOption, MissingStep, ShapeError, TooFewMarks, WrongGenerator
 from unfeature.features import load_feature
-from unfeature.features.fresh import fit_robust, sides
+from unfeature.features.fresh import sides
 from unfeature.features.guides import Helpers, ProbeJudge
+from unfeature.features.kept import by_marks
 from unfeature.features.probes import LEAST
 from unfeature.generators.filling import fill
 from unfeature.generators.loading import load_generator
@@ -191,7 +192,7 @@ def _learnt(path: Path, run: Run, generator: Generator, network: Extractor | Non
     seeds, labels = sides(feedback)
     latents, images = drawn(generator, seeds)
     seed = run.read_as("run.json", About).seed
-    return ProbeJudge(fit_robust(latents, images, labels, seed=seed, extractor=network)[0], f"a probe of {path}")
+    return by_marks(latents, images, labels, seed=seed, extractor=network, name=f"a probe of {path}")
 
 
 def the_feature(run: Run, generator: Generator) -> tuple[Feature, dict[str, Any]]:
