@@ -98,6 +98,7 @@ def row(method: str, seed: int, ratio: float) -> dict[str, object]:
     scores = {"target_ratio": score(ratio), "flips_never_had": score(0.1), "fd100_x": score(2.0)}
     sides = {name: scores for name in ("original", "filter", "teacher", "unlearned")}
     told = {"values": {"method": method}, "seed": seed, "n": 100, "scores": sides, "floor": {"fd100_x": score(1.0)}}
+    told |= {"extractor": {"name": "x", "class_word": "digit"}}
     return told | {"verdict": "removed" if ratio < 0.01 else "failed"}
 
 
@@ -120,6 +121,20 @@ def test_the_table_tells_means_and_ranges_over_seeds() -> None:
     assert "| flips, untouched | target ratio, slant | fd100_x |" in bench_table(told)
     drawn = bench_svg(told)
     assert drawn == bench_svg(json.loads(json.dumps(told))) and "<svg" in drawn
+
+
+def test_flips_are_of_what_somebody_can_tell_apart() -> None:
+    """The judge's other attributes where it tells any; of a face the most likely of ImageNet's classes says nothing."""
+    faces = row("paper", 0, 0.02) | {"extractor": {"name": "squeezenet"}}
+    told = {"title": "T", "axes": ["method"], "rows": [faces]}
+    assert "| row | target ratio | fd100_x |" in bench_table(told)
+    points = bench_svg(told).count("<use")
+    faces["scores"]["unlearned"] |= {"drift_never_had": score(0.01)}  # type: ignore[index]
+    assert bench_svg(told).count("<use") > points  # all rows are one and the same here
+    faces["scores"]["unlearned"] |= {"attribute_flips_never_had": score(0.3), "attribute_flips_edited": score(0.4)}  # type: ignore[index]
+    line = next(line for line in bench_table(told).splitlines() if "Unlearned" in line)
+    assert "| attribute flips, edited | attribute flips, never had it | fd100_x |" in bench_table(told)
+    assert "| 0.4000 (0.2000 to 0.8000) | 0.3000 (0.1500 to 0.6000) |" in line
 
 
 def test_a_cell_that_another_process_is_at_or_has_made_is_left_to_it(tmp_path: Path) -> None:

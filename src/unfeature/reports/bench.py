@@ -13,17 +13,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
 from unfeature.artifacts import OTHER
-from unfeature.reports.words import ROWS
+from unfeature.reports.words import ROWS, Group, flips_key
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FIGURES = {
-    "target_ratio": "target ratio",
-    "flips_edited": "flips, edited",
-    "flips_never_had": "flips, never had it",
-    "flips_untouched": "flips, untouched",
-}
+GROUPS: dict[Group, str] = {"edited": "edited", "never_had": "never had it", "untouched": "untouched"}
+PIXELS = "drift_never_had"
 Rows = Sequence[Mapping[str, Any]]
 ACROSS, LEAST, SHAPES = 4, 0.01, "osD^vP*X<>"
 """Panels beside each other; per cent where shares of none are drawn; markers."""
@@ -39,7 +35,8 @@ def bench_table(results: Mapping[str, Any]) -> str:
     axes = results["axes"]
     distance = next((name for name in rows[0]["floor"] if name.startswith("fd")), "")
     shown = dict.fromkeys(name for row in rows for name in row["scores"]["original"] if name.startswith(OTHER))
-    figures = {**FIGURES, **{name: f"target ratio, {name.removeprefix(OTHER)}" for name in shown}}
+    figures = {"target_ratio": "target ratio", **_flips(rows[0])}
+    figures |= {name: f"target ratio, {name.removeprefix(OTHER)}" for name in shown}
     columns = [*axes, "row", *figures.values(), f"{distance or 'FD'}", "floor", "removed", "seeds", "pictures"]
     lines = [columns, ["---"] * len(columns)]
     for values, cells in grouped(rows, axes).items():
@@ -66,6 +63,18 @@ def grouped(rows: Rows, axes: Sequence[str]) -> dict[tuple[str, ...], list[Mappi
     return found
 
 
+def _flips(cell: Mapping[str, Any]) -> dict[str, str]:
+    """Scores that tell flips -> titles."""
+    keys = {flips_key(cell["scores"]["unlearned"], cell["extractor"], group): told for group, told in GROUPS.items()}
+    whose = {key: "attribute flips" if key.startswith("attribute") else "flips" for key in keys}
+    return {key: f"{whose[key]}, {told}" for key, told in keys.items() if key}
+
+
+def _changed(cell: Mapping[str, Any]) -> str:
+    """The score that tells what changed though it never had the feature: flips, or pixels where nobody tells flips."""
+    return flips_key(cell["scores"]["unlearned"], cell["extractor"], "never_had") or PIXELS
+
+
 def _over_seeds(scores: Sequence[Mapping[str, Any] | None]) -> str:
     known = [score for score in scores if score is not None and score["n"]]
     if not known:
@@ -84,6 +93,7 @@ def bench_svg(results: Mapping[str, Any]) -> str:
     rows, axes = results["rows"], results["axes"]
     names = list(dict.fromkeys(row["values"][axes[-1]] for row in rows))
     groups = grouped(rows, axes[:-1]) or {(): []}
+    pixels = " of pixels" if any(_changed(cell) == PIXELS for cell in rows) else ""
     wide = min(ACROSS, len(groups))
     deep = -(-len(groups) // wide)
     stream = io.StringIO()
@@ -93,7 +103,7 @@ def bench_svg(results: Mapping[str, Any]) -> str:
         panels = figure.subplots(deep, wide, squeeze=False, sharex=True, sharey=True).flatten()
         for panel, (values, cells) in zip(panels, groups.items(), strict=False):
             panel.set_title(", ".join(values), fontsize=9)
-            panel.set(xscale="log", yscale="log", xlabel="never had it, yet changed, %")
+            panel.set(xscale="log", yscale="log", xlabel=f"never had it, yet changed, %{pixels}")
             for axis in (panel.xaxis, panel.yaxis):
                 axis.set_major_formatter("{x:g}")
                 axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=WITHIN))
@@ -118,7 +128,7 @@ def _look(number: int) -> dict[str, Any]:
 def _points(panel: Axes, cell: Mapping[str, Any], number: int) -> None:
     """One for the teacher and one for the copy, where both figures were measured."""
     for side, filled in (("teacher", {"markerfacecolor": "none"}), ("unlearned", {})):
-        scores = [cell["scores"][side].get(name) for name in ("flips_never_had", "target_ratio")]
+        scores = [cell["scores"][side].get(name) for name in (_changed(cell), "target_ratio")]
         if all(score is not None and score["n"] for score in scores):
             x, y = (max(LEAST, 100 * score["value"]) for score in scores)
             panel.plot(x, y, linestyle="", **(_look(number) | filled))

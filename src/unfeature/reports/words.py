@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from unfeature.artifacts import OTHER as OTHER_FEATURE
 from unfeature.artifacts import Evaluation, Score
+
+Group = Literal["edited", "untouched", "never_had"]
+"""Of pictures, by what the teacher and the judge say of them."""
 
 _SIZED = re.compile(r"\A(?P<family>[a-z]+)\d+k?_(?P<rest>.*)\Z", re.DOTALL)
 """`fd10k_mnist-digits_to_all`: family, number of images, then extractor and reference."""
@@ -167,16 +170,22 @@ def class_word(extractor: Mapping[str, str]) -> str:
     return extractor.get("class_word", "class")
 
 
-def judged_flips(evaluation: Evaluation, group: Literal["untouched", "never_had"]) -> str:
-    """The key of the flips by which damage is judged; empty where nothing measured can tell.
+def judged_flips(evaluation: Evaluation, group: Group) -> str:
+    """The key of the flips by which damage is judged; empty where nothing measured can tell."""
+    told = {family(name) for name, score in evaluation.row("unlearned").scores.items() if score.n}
+    return flips_key(told, evaluation.extractor, group)
+
+
+def flips_key(told: Collection[str], extractor: Mapping[str, str], group: Group) -> str:
+    """Of the families of scores told of a copy, the one that tells flips in a group of pictures; empty for none.
 
     The judge's other attributes where it tells any, else the extractor's classes where they are the pictures' own:
     of a face, the most likely of ImageNet's classes says nothing.
     """
     attributes = f"attribute_flips_{group}"
-    if first(evaluation.row("unlearned").scores, attributes) is not None:
+    if attributes in told:
         return attributes
-    return f"flips_{group}" if "class_word" in evaluation.extractor else ""
+    return f"flips_{group}" if "class_word" in extractor else ""
 
 
 def changed(evaluation: Evaluation, key: str, share: float, whose: str = "") -> str:
