@@ -432,6 +432,8 @@ def test_what_is_kept_may_be_marks(tmp_path: Path, command: Command) -> None:
     said = command(*find, "--keep", f"slant={marks}")
     assert said.code == 0, said.err
     assert "kept as it is: digit, slant." in said.out
+    said = command("find", run, "--samples", "1000", "--keep", f"slant={marks}")
+    assert "kept as it is: slant (by the pictures of its marks, held-out AUC 0.9" in " ".join(said.out.split())
     few = tmp_path / "few.csv"
     few.write_text("seed,mark\n1,1\n2,0\n")
     said = command(*find, "--keep", f"slant={few}")

@@ -16,8 +16,8 @@ from torch import Tensor
 from unfeature import paper
 from unfeature.artifacts import Score
 from unfeature.errors import BadFile, BadOption, ShapeError, TooFewMarks
-from unfeature.features.guides import Helpers, unheard
-from unfeature.features.kept import away_from_kept, by_marks, shows_kept
+from unfeature.features.guides import ALONE, Helpers, unheard
+from unfeature.features.kept import away_from_kept, by_marks, kept_told, shows_kept
 from unfeature.features.strata import (
     confounding,
     newcombe,
@@ -262,6 +262,9 @@ def test_the_marks_leak_is_the_difference_times_the_kept_features_own() -> None:
     assert alone == pytest.approx(inside + told.difference.value * own, abs=1e-9)
 
 
+KEEPING = FindOptions(keep=("kept=marks.csv",), samples=2000)
+
+
 class Unseen(TinyGenerator):
     """Nobody needs its pictures."""
 
@@ -270,8 +273,7 @@ class Unseen(TinyGenerator):
 
 
 def along(vector: Tensor, generator: Generator, judge: Judge) -> Tensor:
-    options = FindOptions(keep=("kept=marks.csv",), samples=2000)
-    found = away_from_kept(vector, generator, options, Helpers(lambda name: None, lambda name: judge), 0, unheard)
+    found = away_from_kept(vector, generator, KEEPING, Helpers(lambda name: None, lambda name: judge), 0, unheard)
     assert found is not None
     return found
 
@@ -300,6 +302,9 @@ def test_an_opinion_of_pictures_that_tell_more_is_taken() -> None:
     kept = images.mean(dim=(1, 2, 3)) > images.mean()
     judge = by_marks(torch.randn(40, 30), images, kept.numpy(), seed=0, extractor=None, name="kept")
     assert judge.latents is None and judge.probe.auc > 0.9
+    told = kept_told(KEEPING, Helpers(lambda name: None, lambda name: judge))
+    assert told == {"keep": [f"kept (by the pictures of its marks, held-out AUC {judge.probe.auc:.3f})"]}
+    assert kept_told(FindOptions(), ALONE) == {}
     assert np.array_equal(shows_kept(judge, latents, images)[:, 0], judge.probe.score(None, images) >= 0.5)
     assert along(torch.eye(latents.shape[1])[1], generator, judge).shape == latents.shape[1:]
 

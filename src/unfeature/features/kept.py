@@ -7,6 +7,8 @@ it tells held-out marks at least as well as the probe of their pictures (docs/ex
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,6 +46,19 @@ def away_from_kept(
         samples = fresh.draw(generator, say, options, seed, on_step=on_step)
         kept = torch.cat([kept, readouts(samples.latents, samples.said.double().numpy()).to(vector)])
     return paper.unit(orthogonalised(vector, kept)).cpu()
+
+
+def kept_told(options: FindOptions, helpers: Helpers) -> dict[str, Any]:
+    """What a feature says of itself: who tells each kept feature; empty where nothing is kept."""
+    told = [f"{name} ({_teller(helpers.judge(reference))})" for name, reference in options.kept]
+    return {"keep": told} if told else {}
+
+
+def _teller(judge: Judge) -> str:
+    if not isinstance(judge, ProbeJudge):
+        return f"by {judge.about['name']}"
+    by, probe = ("latents", judge.latents) if judge.latents is not None else ("pictures", judge.probe)
+    return f"by the {by} of its marks, held-out AUC {probe.auc:.3f}"
 
 
 def _line(judge: Judge) -> Tensor | None:

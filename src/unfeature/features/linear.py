@@ -13,7 +13,7 @@ from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
 from unfeature.features.choosing import sentences
 from unfeature.features.guides import ALONE, Helpers, Progress, unheard
-from unfeature.features.kept import away_from_kept
+from unfeature.features.kept import away_from_kept, kept_told
 from unfeature.features.strata import translate_along
 from unfeature.options import FindOptions
 from unfeature.protocols import Generator
@@ -34,7 +34,7 @@ class LinearFeature:
     along: Tensor | None = None
     """(d,): where latents move instead of along the vector, so that what is kept stays."""
     about: dict[str, Any] = field(default_factory=dict)
-    """How it was chosen, where it was."""
+    """What it keeps, and how it was chosen, where it does and was."""
 
     def contains(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n,) bool: equation (4)."""
@@ -51,8 +51,10 @@ class LinearFeature:
         return replace(self, threshold=threshold, margin=margin)
 
     def told(self) -> list[str]:
-        """Where it begins and ends."""
-        return [f"threshold {self.threshold:.3f}, margin {self.margin:.3f} (latent units).", *sentences(self.about)]
+        """Where it begins and ends, and what is kept."""
+        begins = f"threshold {self.threshold:.3f}, margin {self.margin:.3f} (latent units)."
+        keep = self.about.get("keep", [])
+        return [begins, *([f"kept as it is: {', '.join(keep)}."] if keep else []), *sentences(self.about)]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The vector, and everything else as JSON."""
@@ -101,7 +103,8 @@ class Linear:
             collected = generator.sample_latents(np.array(gallery.seeds, dtype=np.int64))
             threshold = paper.pooled_threshold(collected, vector)
         along = away_from_kept(vector, generator, self.options, self.helpers, self.seed, self.on_step)
-        return LinearFeature(feedback.feature, spec.id, vector.cpu(), threshold, self.options.margin or 0.0, along)
+        margin, about = self.options.margin or 0.0, kept_told(self.options, self.helpers)
+        return LinearFeature(feedback.feature, spec.id, vector.cpu(), threshold, margin, along, about)
 
 
 def check_feedback(generator: str, gallery: Gallery, feedback: Feedback) -> None:

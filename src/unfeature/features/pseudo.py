@@ -14,7 +14,7 @@ from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadOption
 from unfeature.features import fresh
 from unfeature.features.guides import ALONE, Helpers, Progress, unheard
-from unfeature.features.kept import away_from_kept
+from unfeature.features.kept import away_from_kept, kept_told
 from unfeature.features.linear import LinearFeature, check_feedback
 from unfeature.options import FindOptions
 from unfeature.protocols import Generator
@@ -65,4 +65,5 @@ class PseudoLabels:
             threshold = paper.pooled_threshold(samples.latents, vector)
         margin = self.options.margin or 0.0
         along = away_from_kept(vector, generator, self.options, self.helpers, self.seed, self.on_step)
-        return LinearFeature(name, generator.spec.id, vector.cpu(), threshold, margin, along)
+        about = kept_told(self.options, self.helpers)
+        return LinearFeature(name, generator.spec.id, vector.cpu(), threshold, margin, along, about)
