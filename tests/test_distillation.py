@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import StepRecord
-from unfeature.errors import BadCheckpoint, WrongGenerator
+from unfeature.errors import BadCheckpoint, BadOption, WrongGenerator
 from unfeature.features.linear import LinearFeature
 from unfeature.generators.loading import read_safetensors, to_safetensors
 from unfeature.generators.module import weights_hash
@@ -183,6 +183,17 @@ def poisoned(feature: LinearFeature) -> Any:
             return latents * math.nan
 
     return Poisoned(feature.name, feature.generator, feature.vector, feature.threshold)
+
+
+@pytest.mark.parametrize(
+    ("relative", "use"), [(False, "--relative --learning-rate 0.03"), (True, "--learning-rate 0.25")]
+)
+def test_a_copy_that_makes_one_picture_only_is_given_up(relative: bool, use: str) -> None:
+    options = OPTIONS.model_copy(update={"learning_rate": 1.0, "relative": relative})
+    records: list[StepRecord] = []
+    with pytest.raises(BadOption, match=rf"nearly the same picture for every latent .* Use:  {use}$"):
+        Distillation(options, seed=2).unlearn(GENERATOR, FEATURE, on_step=records.append)
+    assert len(records) == OPTIONS.check_every - 1
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])

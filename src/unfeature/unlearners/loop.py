@@ -156,13 +156,18 @@ class Loop:
 
     def distance(self) -> float:
         """Mean absolute pixel distance to the teacher's images on the probe latents, in [0, 1]."""
-        distance = float((self.made(self.student, self.probe) - self.probe_target).abs().mean())
+        pictures = self.made(self.student, self.probe)
+        distance = float((pictures - self.probe_target).abs().mean())
         if not math.isfinite(distance):
             raise BadCheckpoint(
                 f"training diverged: the copy's images are {distance} away from the teacher's. "
                 f"Lower the learning rate (it was {self.options.learning_rate}) and unlearn again."
             )
+        self.watch(pictures)
         return distance
+
+    def watch(self, pictures: Tensor) -> None:
+        """The copy's (n, c, h, w) at the probe; a subclass raises where nothing good can come of going on."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that training changes: weights, buffers, Adam's moments (none for weights no image depends on)."""
