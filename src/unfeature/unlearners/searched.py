@@ -3,9 +3,10 @@
 Each of a pool climbs one step a training step towards what the guide still sees in the copy's picture, in standard
 deviations of the generator's own latents and at the length it began with, as `attacks.latent_search` does:
 
-    z <- shell(z + RATE sqrt(d) grad / |grad|),   grad of remaining(g(z))                                     (12)
+    z <- shell(z + 2 RATE (1 - age / CLIMB) sqrt(d) grad / |grad|),   grad of remaining(g(z))                 (12)
 
-After CLIMB steps a latent begins anew somewhere else, not all at once. Persistent adversaries cost one pass a step
+At the age of CLIMB steps a latent begins anew somewhere else, not all at once; its last steps are short, so that it
+comes to rest where the guide sees most, however narrow that is. Persistent adversaries cost one pass a step
 where a search from the start would cost a hundred (Shafahi et al. 2019, "Adversarial training for free").
 """
 
@@ -20,7 +21,7 @@ from unfeature.protocols import Generator, GuidedFeature
 from unfeature.seeds import stream
 
 CLIMB, RATE = 50, 0.1
-"""Steps before a latent begins anew, and the length of each, of sqrt(d)."""
+"""Steps before a latent begins anew, and their mean length, of sqrt(d)."""
 
 SAMPLES = 2000
 """Latents whose mean and deviation are taken."""
@@ -48,7 +49,8 @@ class Pool:
     def climb(self, step: int, generator: Generator, feature: GuidedFeature) -> Tensor:
         """(n, d): where they are after another step up in this copy; those whose time is up begin anew first."""
         n = len(self.latents)
-        over = (torch.arange(n, device=self.latents.device) + step) % CLIMB == 0
+        age = (torch.arange(n, device=self.latents.device) + step) % CLIMB
+        over = age == 0
         if bool(over.any()):
             anew = generator.sample_latents(stream("searched", self.seed, (step + 1) * n, (step + 2) * n))
             self.latents = torch.where(over.unsqueeze(1), anew, self.latents)
@@ -58,7 +60,8 @@ class Pool:
         before = (self.latents - self.mean) / self.deviation
         slope = slope * self.deviation
         length = torch.linalg.vector_norm(slope, dim=1, keepdim=True).clamp_min(1e-12)
-        after = before + RATE * before.shape[1] ** 0.5 * slope / length
+        rate = 2 * RATE * (1 - age / CLIMB).unsqueeze(1)
+        after = before + rate * before.shape[1] ** 0.5 * slope / length
         after = after * (_length(before) / _length(after).clamp_min(1e-12))
         self.latents = (after * self.deviation + self.mean).detach()
         return self.latents
