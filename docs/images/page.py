@@ -40,7 +40,7 @@ def take(page: Page, address: str) -> None:
         page.wait_for_timeout(2500)
         page.screenshot(path=HERE / f"page-{step}.png")
     page.goto(f"{address}#/start")
-    page.wait_for_selector("form")
+    page.wait_for_selector("form.new")
     page.screenshot(path=HERE / "page-start.png")
 
 

@@ -4,7 +4,7 @@ import {element, plural, way as address} from "./shell.js";
 export const DIRECTION = "linear";
 const WAYS = {
   [DIRECTION]: ["Along one direction", "Every picture moves the same way. You choose how far, by its preview; found in a second."],
-  counterfactual: ["Search through the generator", "Takes your marks further and moves fewer pictures. Finding it takes about a minute, and training twice the steps."],
+  counterfactual: ["Search through the generator", "Takes your marks further and moves fewer pictures. Finding it takes about a minute, and training over ten times as long."],
   auto: ["Choose for me", "Compares both at many strengths and explains its choice. Finding it takes about a minute."],
 };
 
