@@ -300,7 +300,8 @@ def test_an_opinion_of_pictures_that_tell_more_is_taken() -> None:
     latents = generator.sample_latents(np.arange(40))
     images = generator.synthesize(latents)
     kept = images.mean(dim=(1, 2, 3)) > images.mean()
-    judge = by_marks(torch.randn(40, 30), images, kept.numpy(), seed=0, extractor=None, name="kept")
+    noise = torch.randn(40, 30, generator=torch.Generator().manual_seed(0))
+    judge = by_marks(noise, images, kept.numpy(), seed=0, extractor=None, name="kept")
     assert judge.latents is None and judge.probe.auc > 0.9
     told = kept_told(KEEPING, Helpers(lambda name: None, lambda name: judge))
     assert told == {"keep": [f"kept (by the pictures of its marks, held-out AUC {judge.probe.auc:.3f})"]}
