@@ -59,7 +59,7 @@ class Pool:
             (slope,) = torch.autograd.grad(feature.remaining(generator.synthesize(here)).sum(), here)
         before = (self.latents - self.mean) / self.deviation
         slope = slope * self.deviation
-        length = torch.linalg.vector_norm(slope, dim=1, keepdim=True).clamp_min(1e-12)
+        length = _length(slope).clamp_min(1e-12)
         rate = 2 * RATE * (1 - age / CLIMB).unsqueeze(1)
         after = before + rate * before.shape[1] ** 0.5 * slope / length
         after = after * (_length(before) / _length(after).clamp_min(1e-12))
