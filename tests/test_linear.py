@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -77,6 +78,19 @@ def test_margin_and_adjusted() -> None:
     feature = find(FindOptions(margin=0.25))
     assert feature.margin == 0.25
     assert feature.adjusted(1.0, 0.5) == replace(feature, threshold=1.0, margin=0.5)
+
+
+def test_says_that_marks_look_wrong_where_a_fifth_are() -> None:
+    yes, no = FEEDBACK.positives[:100], FEEDBACK.negatives[:100]
+    right = replace(FEEDBACK, positives=yes, negatives=no)
+    assert not [told for told in find(feedback=right).told() if "wrong" in told]
+    wrong = replace(FEEDBACK, positives=yes[20:] + no[:20], negatives=no[20:] + yes[:20])
+    first, *_ = find(feedback=wrong).told()
+    said = re.fullmatch(r"about (\d+)% of the marks look wrong \((\d+)% to (\d+)%\); all of them count\. .+", first)
+    assert said is not None
+    value, low, high = map(int, said.groups())
+    assert low <= 20 <= high
+    assert value == pytest.approx(20, abs=6)
 
 
 def test_marks_in_another_order_give_the_same_direction() -> None:

@@ -24,7 +24,7 @@ from unfeature.features.noise import (
     robust_weights,
 )
 from unfeature.features.probes import Probe, fit_probe
-from unfeature.features.views import PART, guiding
+from unfeature.features.views import PART, SPACES, guiding
 from unfeature.images import rows_at_once
 from unfeature.options import FindOptions
 from unfeature.protocols import Extractor, Generator
@@ -48,6 +48,9 @@ BETA, ODDS, TELLS = 2.0, 2000, 0.01
 """Of the F-measure that a network's threshold is best for, by its own odds of so many fresh pictures: a missed picture
 counts as four that are taken wrongly (van Rijsbergen 1979). Its marks can be its own, and then say nothing of what it
 misses: of the pictures in which another network found bangs, a fifth had less than even odds by the first."""
+
+TELLING = 100
+"""Marks a side that tell how many are wrong, at most: from thousands a probe would take longer than all else."""
 
 TRIMMED = 5
 """Times that a probe is fitted without the marks that the one before doubts, at most. With a fifth of 100 marks a side
@@ -98,9 +101,8 @@ class Marked:
         """How many marks look wrong, where some do; how many were left out, and how many unsure ones counted."""
         told = []
         if self.rates is not None and self.rates.significant:
-            value, low, high = self.rates.share
             out = f"; {self.left_out} doubted marks were left out" if self.left_out else ""
-            told.append(f"about {value:.0%} of the marks look wrong ({low:.0%} to {high:.0%}){out}.")
+            told.append(f"{self.rates.told}{out}.")
         if self.unsure:
             told.append(f"{self.unsure} unsure marks near the cut count as half a mark of each side.")
         return told
@@ -150,6 +152,17 @@ def best_by_odds(log_odds: Values) -> float:
     right, taken = np.cumsum(shares), np.arange(1, len(shares) + 1)
     measure = (1 + BETA**2) * right / (BETA**2 * shares.sum() + taken)
     return float(falling[int(np.argmax(measure))]) if measure.max() > measure[-1] + TELLS else math.inf
+
+
+def wrong_marks_told(generator: Generator, feedback: Feedback, seed: int) -> list[str]:
+    """For a finder that learns no probe: how many marks look wrong by one of latents and pixels, where some do."""
+    draw = np.random.default_rng(seed)
+    some = [draw.permutation(np.sort(side))[:TELLING] for side in (feedback.positives, feedback.negatives)]
+    if min(map(len, some)) < NOISE_LEAST:
+        return []
+    seeds, labels = np.concatenate(some), np.arange(sum(map(len, some))) < len(some[0])
+    rates = noise_rates(labels, fit_probe(*drawn(generator, seeds), labels, seed=seed, spaces=SPACES).held_out)
+    return [f"{rates.told}; all of them count. The page shows which to look at again."] if rates.significant else []
 
 
 def fit_robust(

@@ -11,6 +11,7 @@ from torch import Tensor
 from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
+from unfeature.features import fresh
 from unfeature.features.choosing import sentences
 from unfeature.features.guides import ALONE, Helpers, Progress, unheard
 from unfeature.features.kept import away_from_kept, kept_told
@@ -34,7 +35,7 @@ class LinearFeature:
     along: Tensor | None = None
     """(d,): where latents move instead of along the vector, so that what is kept stays."""
     about: dict[str, Any] = field(default_factory=dict)
-    """What it keeps, and how it was chosen, where it does and was."""
+    """What it keeps, how many marks look wrong, and how it was chosen, where it does, some do, and it was."""
 
     def contains(self, latents: Tensor) -> Tensor:
         """(n, d) -> (n,) bool: equation (4)."""
@@ -54,7 +55,8 @@ class LinearFeature:
         """Where it begins and ends, and what is kept."""
         begins = f"threshold {self.threshold:.3f}, margin {self.margin:.3f} (latent units)."
         keep = self.about.get("keep", [])
-        return [begins, *([f"kept as it is: {', '.join(keep)}."] if keep else []), *sentences(self.about)]
+        kept_sentence = [f"kept as it is: {', '.join(keep)}."] if keep else []
+        return [*self.about.get("marks", []), begins, *kept_sentence, *sentences(self.about)]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The vector, and everything else as JSON."""
@@ -103,7 +105,9 @@ class Linear:
             collected = generator.sample_latents(np.array(gallery.seeds, dtype=np.int64))
             threshold = paper.pooled_threshold(collected, vector)
         along = away_from_kept(vector, generator, self.options, self.helpers, self.seed, self.on_step)
+        marks = fresh.wrong_marks_told(generator, feedback, self.seed)
         margin, about = self.options.margin or 0.0, kept_told(self.options, self.helpers)
+        about |= {"marks": marks} if marks else {}
         return LinearFeature(feedback.feature, spec.id, vector.cpu(), threshold, margin, along, about)
 
 

@@ -74,6 +74,12 @@ class NoiseRates:
         value, low, high = (sum(getattr(side, end) * side.n for side in sides) / n for end in ("value", "low", "high"))
         return value, low, high
 
+    @property
+    def told(self) -> str:
+        """The share, in words without a full stop."""
+        value, low, high = self.share
+        return f"about {value:.0%} of the marks look wrong ({low:.0%} to {high:.0%})"
+
 
 def noise_rates(labels: Flags, held_out: Values) -> NoiseRates:
     """(n,) marks and (n,) held-out scores -> the shares of wrong ones among both sides. TooFewMarks, ShapeError.
