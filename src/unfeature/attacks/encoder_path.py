@@ -5,19 +5,16 @@ from __future__ import annotations
 import torch
 
 from unfeature.artifacts import AttackResult, Score
+from unfeature.attacks.base import Attacking
 from unfeature.attacks.inverting import distance, has_scales
 from unfeature.attacks.scenes import Best, gap, matched, shows
 from unfeature.drawing import made
 from unfeature.errors import NotApplicable
-from unfeature.options import AttackOptions
 from unfeature.protocols import Scene
 
 
-class EncoderPath:
+class EncoderPath(Attacking):
     """Reconstructions by the encoder of an autoencoder whose decoder is the target."""
-
-    def __init__(self, options: AttackOptions, *, seed: int = 0) -> None:
-        self.options, self.seed = options, seed
 
     def run(self, scene: Scene) -> AttackResult:
         """Share of the pictures with the feature that still show it when they are reconstructed. NotApplicable."""

@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from unfeature.artifacts import AttackResult
+from unfeature.attacks.base import Attacking
 from unfeature.attacks.places import inner_places
 from unfeature.attacks.scenes import Best
 from unfeature.attacks.searching import Search
 from unfeature.drawing import frozen
 from unfeature.errors import NotApplicable
-from unfeature.options import AttackOptions
 from unfeature.protocols import Scene
 
 
-class InnerSearch:
+class InnerSearch(Attacking):
     """In w and w+ of a StyleGAN2, behind the first and a middle layer of others; among usual activations only."""
-
-    def __init__(self, options: AttackOptions, *, seed: int = 0) -> None:
-        self.options, self.seed = options, seed
 
     def run(self, scene: Scene) -> AttackResult:
         """Share of the restarts that end in a picture with the feature, for each place. NotApplicable."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from unfeature.artifacts import AttackResult
+from unfeature.attacks.base import Attacking
 from unfeature.attacks.reweighting import reweighted
 from unfeature.attacks.scenes import Best, curve, ratio
 from unfeature.attacks.tuning import fresh_seeds
-from unfeature.options import AttackOptions
 from unfeature.protocols import Generator, Scene
 
 
@@ -25,11 +25,8 @@ def between(original: Generator, target: Generator, factor: float) -> Generator:
     return reweighted(target, change, all_values=True)
 
 
-class Interpolation:
+class Interpolation(Attacking):
     """Share that shows the feature at each factor."""
-
-    def __init__(self, options: AttackOptions, *, seed: int = 0) -> None:
-        self.options, self.seed = options, seed
 
     def run(self, scene: Scene) -> AttackResult:
         """The factor that is nearest to the target comes first."""

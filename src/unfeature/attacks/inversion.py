@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from unfeature.artifacts import AttackResult, Score
+from unfeature.attacks.base import Attacking
 from unfeature.attacks.inverting import inverted
 from unfeature.attacks.scenes import Best, gap, matched, shows
 from unfeature.drawing import made
-from unfeature.options import AttackOptions
 from unfeature.protocols import Scene
 
 
-class Inversion:
+class Inversion(Attacking):
     """What the target can still make of pictures with the feature, beside the same pictures without it."""
-
-    def __init__(self, options: AttackOptions, *, seed: int = 0) -> None:
-        self.options, self.seed = options, seed
 
     def run(self, scene: Scene) -> AttackResult:
         """Share of the pictures with the feature that still show it when they are recovered. NotApplicable."""

@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from unfeature.artifacts import AttackResult
+from unfeature.attacks.base import Attacking
 from unfeature.attacks.scenes import Best
 from unfeature.attacks.searching import Search, latents_of
 from unfeature.drawing import frozen
-from unfeature.options import AttackOptions
 from unfeature.protocols import Scene
 
 
-class LatentSearch:
+class LatentSearch(Attacking):
     """Adam from fresh latents, and beside it the best of as many random ones."""
-
-    def __init__(self, options: AttackOptions, *, seed: int = 0) -> None:
-        self.options, self.seed = options, seed
 
     def run(self, scene: Scene) -> AttackResult:
         """Share of the restarts that end in a picture with the feature, against steps."""

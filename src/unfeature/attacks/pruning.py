@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import AttackResult
+from unfeature.attacks.base import Attacking
 from unfeature.attacks.reweighting import reweighted
 from unfeature.attacks.scenes import Best, curve, ratio
 from unfeature.attacks.tuning import fresh_seeds
-from unfeature.options import AttackOptions
 from unfeature.protocols import Generator, Scene
 
 
@@ -24,11 +24,8 @@ def pruned(generator: Generator, share: float) -> Generator:
     return reweighted(generator, change)
 
 
-class Pruning:
+class Pruning(Attacking):
     """Share that shows the feature, for each share of weights."""
-
-    def __init__(self, options: AttackOptions, *, seed: int = 0) -> None:
-        self.options, self.seed = options, seed
 
     def run(self, scene: Scene) -> AttackResult:
         """The lightest pruning comes first."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from unfeature.artifacts import AttackResult
+from unfeature.attacks.base import Attacking
 from unfeature.attacks.reweighting import reweighted
 from unfeature.attacks.scenes import Best, ratio
 from unfeature.attacks.tuning import fresh_seeds
-from unfeature.options import AttackOptions
 from unfeature.protocols import Generator, Scene
 
 LEVELS = 127
@@ -26,11 +26,8 @@ def quantised(generator: Generator) -> Generator:
     return reweighted(generator, rounded)
 
 
-class Quantisation:
+class Quantisation(Attacking):
     """Share that shows the feature after it."""
-
-    def __init__(self, options: AttackOptions, *, seed: int = 0) -> None:
-        self.options, self.seed = options, seed
 
     def run(self, scene: Scene) -> AttackResult:
         """One figure."""

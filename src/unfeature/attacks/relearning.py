@@ -6,17 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from unfeature.artifacts import AttackResult
+from unfeature.attacks.base import Attacking
 from unfeature.attacks.scenes import Best, pictures, ratio
 from unfeature.attacks.tuning import fresh_seeds, steps_to, tuned
-from unfeature.options import AttackOptions
 from unfeature.protocols import Scene
 
 
-class Relearning:
+class Relearning(Attacking):
     """From 1, 8, 64 pictures of the original."""
-
-    def __init__(self, options: AttackOptions, *, seed: int = 0) -> None:
-        self.options, self.seed = options, seed
 
     def run(self, scene: Scene) -> AttackResult:
         """Share of fresh samples that show it after the last step, and steps to half of the original's share."""

@@ -19,15 +19,14 @@ from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import drawn, frozen, made
 from unfeature.errors import BadOption, NothingLeft
 from unfeature.features import fresh
+from unfeature.features.base import Finding
 from unfeature.features.choosing import DIRECTIONS, Choice, Point, pareto, thinned
 from unfeature.features.counterfactual import Counterfactual, CounterfactualFeature
-from unfeature.features.guides import ALONE, Helpers, Progress, unheard
-from unfeature.features.linear import Linear, LinearFeature, check_feedback
+from unfeature.features.linear import Linear, LinearFeature
 from unfeature.features.noise import Values
 from unfeature.features.opinion import Opinion, bounded, check_telling, conformal, second_opinion
 from unfeature.features.pseudo import PseudoLabels
 from unfeature.images import rows_at_once
-from unfeature.options import FindOptions
 from unfeature.protocols import Extractor, Generator
 from unfeature.seeds import Seeds, stream
 
@@ -103,20 +102,15 @@ class Bench:
         return Point(finder, feature.threshold, feature.margin, ratio, upper, rewritten, drift, flips)
 
 
-class Automatic:
+class Automatic(Finding):
     """Finder that takes the gentlest of directions and latent searches which removes enough."""
-
-    def __init__(
-        self, options: FindOptions, helpers: Helpers = ALONE, seed: int = 0, on_step: Progress = unheard
-    ) -> None:
-        self.options, self.helpers, self.seed, self.on_step = options, helpers, seed, on_step
 
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> Adjustable:
         """The feature the marks show, and in its `about` how it was chosen.
 
         NotEnoughFeedback, TooFewMarks where the marks tell nothing, WrongGenerator, BadFile, BadOption.
         """
-        check_feedback(generator.spec.id, gallery, feedback)
+        self.check(generator.spec.id, gallery, feedback)
         if self.options.threshold != "auto" or self.options.margin is not None:
             raise BadOption(
                 f"threshold is {self.options.threshold} and margin {self.options.margin}, but --finder auto chooses "

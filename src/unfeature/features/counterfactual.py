@@ -17,10 +17,10 @@ from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import frozen, parts
 from unfeature.errors import BadOption
 from unfeature.features import fresh
+from unfeature.features.base import Finding
 from unfeature.features.choosing import sentences
 from unfeature.features.eraser import HIDDEN, Eraser, Scale, Search, fit_eraser, shown
-from unfeature.features.guides import ALONE, Guide, Helpers, Keep, Progress, kept_by_judge, load_guide, unheard
-from unfeature.features.linear import check_feedback
+from unfeature.features.guides import Guide, Helpers, Keep, kept_by_judge, load_guide
 from unfeature.once import Once
 from unfeature.options import FindOptions
 from unfeature.protocols import Extractor, Generator
@@ -154,21 +154,12 @@ class CounterfactualFeature:
         )
 
 
-class Counterfactual:
+class Counterfactual(Finding):
     """Finder: a guide from the marks, thousands of fresh samples, and the search learnt on those that show it."""
-
-    def __init__(
-        self,
-        options: FindOptions,
-        helpers: Helpers = ALONE,
-        seed: int = 0,
-        on_step: Progress = unheard,
-    ) -> None:
-        self.options, self.helpers, self.seed, self.on_step = options, helpers, seed, on_step
 
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> CounterfactualFeature:
         """The feature the marks show. NotEnoughFeedback, TooFewMarks, WrongGenerator, BadFile, BadOption."""
-        check_feedback(generator.spec.id, gallery, feedback)
+        self.check(generator.spec.id, gallery, feedback)
         if self.options.threshold in ("pooled", "balanced"):
             raise BadOption(
                 f"threshold is {self.options.threshold}, which is along a direction; expected auto or a number of "

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
 from unfeature.features import fresh
+from unfeature.features.base import Finding
 from unfeature.features.choosing import sentences
-from unfeature.features.guides import ALONE, Helpers, Progress, unheard
+from unfeature.features.guides import Helpers
 from unfeature.features.kept import away_from_kept, kept_told
 from unfeature.features.strata import translate_along
-from unfeature.options import FindOptions
 from unfeature.protocols import Generator
 
 
@@ -81,18 +80,13 @@ class LinearFeature:
         )
 
 
-class Linear:
+class Linear(Finding):
     """Finder of the paper's direction and threshold from marked latents."""
-
-    def __init__(
-        self, options: FindOptions, helpers: Helpers = ALONE, seed: int = 0, on_step: Progress = unheard
-    ) -> None:
-        self.options, self.helpers, self.seed, self.on_step = options, helpers, seed, on_step
 
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> LinearFeature:
         """The marked pictures' direction. NotEnoughFeedback, WrongGenerator, BadFile for marks outside the gallery."""
         spec = generator.spec
-        check_feedback(spec.id, gallery, feedback)
+        self.check(spec.id, gallery, feedback)
         positives = generator.sample_latents(np.array(feedback.positives, dtype=np.int64))
         negatives = generator.sample_latents(np.array(feedback.negatives, dtype=np.int64))
         vector = paper.target_vector(positives, negatives)
@@ -109,18 +103,3 @@ class Linear:
         margin, about = self.options.margin or 0.0, kept_told(self.options, self.helpers)
         about |= {"marks": marks} if marks else {}
         return LinearFeature(feedback.feature, spec.id, vector.cpu(), threshold, margin, along, about)
-
-
-def check_feedback(generator: str, gallery: Gallery, feedback: Feedback) -> None:
-    """Marks must be of this gallery of this generator, and of both kinds."""
-    for what, made_for in (("gallery", gallery.generator), ("feedback", feedback.generator)):
-        if made_for != generator:
-            raise WrongGenerator(what, made_for, generator)
-    if not feedback.positives or not feedback.negatives:
-        raise NotEnoughFeedback(feedback.feature, len(feedback.positives), len(feedback.negatives))
-    strangers = {*feedback.positives, *feedback.negatives, *feedback.unsure} - set(gallery.seeds)
-    if strangers:
-        raise BadFile(
-            f"{len(strangers)} marked seeds are not in the gallery (for example {min(strangers)}); "
-            "expected seeds of its pictures. Mark pictures of this gallery."
-        )

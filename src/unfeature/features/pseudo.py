@@ -13,10 +13,9 @@ from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadOption
 from unfeature.features import fresh
-from unfeature.features.guides import ALONE, Helpers, Progress, unheard
+from unfeature.features.base import Finding
 from unfeature.features.kept import away_from_kept, kept_told
-from unfeature.features.linear import LinearFeature, check_feedback
-from unfeature.options import FindOptions
+from unfeature.features.linear import LinearFeature
 from unfeature.protocols import Generator
 
 RIDGE = 1e-4
@@ -34,17 +33,12 @@ def regression_vector(latents: Tensor, scores: Tensor) -> Tensor:
     return along.to(latents.dtype)
 
 
-class PseudoLabels:
+class PseudoLabels(Finding):
     """Finder of a direction and threshold like the paper's, from what a probe says of fresh samples."""
-
-    def __init__(
-        self, options: FindOptions, helpers: Helpers = ALONE, seed: int = 0, on_step: Progress = unheard
-    ) -> None:
-        self.options, self.helpers, self.seed, self.on_step = options, helpers, seed, on_step
 
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> LinearFeature:
         """Where the probe's log odds rise. NotEnoughFeedback, TooFewMarks, WrongGenerator, BadFile, BadOption."""
-        check_feedback(generator.spec.id, gallery, feedback)
+        self.check(generator.spec.id, gallery, feedback)
         if self.options.threshold == "balanced":
             raise BadOption("threshold is balanced, which is between marks; expected auto, pooled or a number here.")
         marked = fresh.learn(generator, feedback, self.options, self.helpers, self.seed)

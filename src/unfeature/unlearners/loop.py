@@ -15,7 +15,7 @@ from unfeature.images import rows_at_once
 from unfeature.options import UnlearnOptions
 from unfeature.protocols import Checkpoint, Feature, Generator
 from unfeature.seeds import stream
-from unfeature.steps import size_of
+from unfeature.steps import groups
 from unfeature.unlearners.bank import Batch
 
 if TYPE_CHECKING:
@@ -46,10 +46,11 @@ class Loop:
             fabric.to_device(copied.module)
             copied.module.requires_grad_(copied is self.student)
         self.parameters = dict(self.student.module.named_parameters())
-        together = list(self.parameters.values())
-        groups = [[p] for p in together] if options.relative else [together]  # a group costs a tenth of a millisecond
-        self.adam = torch.optim.Adam([{"params": group} for group in groups], fused=True)
-        self.sizes = [size_of(p) for p in together] if options.relative else [1.0]
+        together = list(self.parameters.values())  # a group costs a tenth of a millisecond
+        parts: list[dict[str, Any]] = [{"params": together, "lr": 1.0}]
+        if options.relative:
+            parts = groups(together, 1.0)
+        self.adam, self.sizes = torch.optim.Adam(parts, fused=True), [part["lr"] for part in parts]
         shape = generator.spec.image_shape
         pixels = PASS_PIXELS if fabric.device.type == "cpu" else PASS_PIXELS_GPU
         self.rows = rows_at_once(shape, pixels, 1, options.batch)
