@@ -148,7 +148,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
                 label = f"{method}, {SIDES[side]}"
                 panel.scatter(x, y, s=24, facecolors=filled, edgecolors=f"C{k}", label=label)
         panel.axhline(0.006, color="0.6", lw=0.8)
-        panel.set_ylim(0, 0.03)
+        panel.set_ylim(0, 0.032)
         panel.set_xlim(0, 0.18)
         panel.set_xlabel("digits changed where it never was", fontsize=8)
         panel.set_ylabel("target ratio", fontsize=8)
