@@ -13,7 +13,7 @@ import pytest
 from conftest import Command
 
 from unfeature import __version__
-from unfeature.cli import COMMANDS
+from unfeature.cli import COMMANDS, SPINS
 from unfeature.options import RunOptions
 from unfeature.workflow import read_options
 
@@ -77,6 +77,20 @@ def test_help_of_a_command_imports_no_torch(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "LOADED False"
+
+
+@pytest.mark.parametrize(
+    ("own", "spins"), [({}, SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
+)
+def test_threads_that_wait_give_way_unless_the_user_says_otherwise(own: dict[str, str], spins: str) -> None:
+    code = (
+        "import atexit, os; from unfeature.cli import main\n"
+        "atexit.register(lambda: print(os.environ.get('GOMP_SPINCOUNT')))\n"
+        "main(['--version'])"
+    )
+    clean = {name: value for name, value in os.environ.items() if name not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}}
+    told = subprocess.run([sys.executable, "-c", code], env=clean | own, capture_output=True, text=True, check=True)
+    assert told.stdout.split()[-1] == spins
 
 
 def test_version(command: Command) -> None:
