@@ -15,6 +15,7 @@ from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
 from unfeature.features import load_feature
 from unfeature.features.guides import ALONE
 from unfeature.features.linear import Linear, LinearFeature
+from unfeature.features.pseudo import PseudoLabels
 from unfeature.options import FindOptions
 from unfeature.testing import TinyGenerator, TinyJudge, tiny_marks
 
@@ -80,13 +81,17 @@ def test_margin_and_adjusted() -> None:
     assert feature.adjusted(1.0, 0.5) == replace(feature, threshold=1.0, margin=0.5)
 
 
-def test_says_that_marks_look_wrong_where_a_fifth_are() -> None:
+@pytest.mark.parametrize(
+    ("finder", "then"), [(Linear, "all of them count. .+"), (PseudoLabels, r"\d+ doubted marks were left out.")]
+)
+def test_says_that_marks_look_wrong_where_a_fifth_are(finder: type[Linear] | type[PseudoLabels], then: str) -> None:
+    made = finder(FindOptions(extractor="", samples=1000))
     yes, no = FEEDBACK.positives[:100], FEEDBACK.negatives[:100]
     right = replace(FEEDBACK, positives=yes, negatives=no)
-    assert not [told for told in find(feedback=right).told() if "wrong" in told]
+    assert not [told for told in made.find(GENERATOR, GALLERY, right).told() if "wrong" in told]
     wrong = replace(FEEDBACK, positives=yes[20:] + no[:20], negatives=no[20:] + yes[:20])
-    first, *_ = find(feedback=wrong).told()
-    said = re.fullmatch(r"about (\d+)% of the marks look wrong \((\d+)% to (\d+)%\); all of them count\. .+", first)
+    first, *_ = made.find(GENERATOR, GALLERY, wrong).told()
+    said = re.fullmatch(rf"about (\d+)% of the marks look wrong \((\d+)% to (\d+)%\); {then}", first)
     assert said is not None
     value, low, high = map(int, said.groups())
     assert low <= 20 <= high

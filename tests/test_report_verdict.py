@@ -63,6 +63,17 @@ def test_far_reach_of_the_edit_is_told() -> None:
     assert outcome.sentence.endswith("but the edit reaches far: 11.0 % of all that never had it changed digit.")
 
 
+def test_less_variety_is_told() -> None:
+    """From nine tenths of the rejection filter's 0.9 down; under half of it the generator has collapsed."""
+    assert "varied" not in verdict(_evaluation(0.003, coverage=0.82)).sentence
+    outcome = verdict(_evaluation(0.003, coverage=0.8))
+    assert outcome.status == "removed"
+    assert outcome.sentence.endswith(
+        "but the generator is less varied: "
+        "its pictures cover 80.0 % of the variety that was there, 90.0 % would be normal."
+    )
+
+
 def test_pictures_like_none_of_the_originals_fail() -> None:
     """By the near ends of the intervals: 4 times the larger of the teacher's and the original's distance is allowed."""
     for distance, status in ((14.0, "removed"), (16.0, "failed")):
@@ -105,7 +116,9 @@ def test_reduced_blames_the_teacher_that_cannot() -> None:
     outcome = verdict(_evaluation(0.053, teacher=0.051))
     assert outcome.status == "reduced"
     assert "The teacher itself stops at 5.1 %" in outcome.sentence
-    assert "not removable further" in outcome.sentence
+    assert outcome.sentence.endswith("not removable further along one direction.")
+    searched = _evaluation(0.053, teacher=0.051, options={"find": {"finder": "counterfactual"}})
+    assert verdict(searched).sentence.endswith("not removable further by this edit.")
     assert "wanted 0.42 %" in outcome.sentence
 
 

@@ -6,6 +6,8 @@ From 20 marks a side its AUC is up to 0.09 above the mean difference's, 0.16 whe
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -43,7 +45,8 @@ class PseudoLabels(Finding):
             raise BadOption("threshold is balanced, which is between marks; expected auto, pooled or a number here.")
         marked = fresh.learn(generator, feedback, self.options, self.helpers, self.seed)
         samples = fresh.draw(generator, marked.guide.log_odds, self.options, self.seed, on_step=self.on_step)
-        return self.fitted(generator, samples, feedback.feature)
+        found, told = self.fitted(generator, samples, feedback.feature), marked.told()
+        return replace(found, about=found.about | {"marks": told}) if told else found
 
     def fitted(self, generator: Generator, samples: fresh.Fresh, name: str) -> LinearFeature:
         """The feature of that name for samples and the guide's log odds of them. BadOption."""

@@ -26,6 +26,8 @@ generator and 8 to 25 on another, where half of what was edited became another d
 """
 COVERAGE_KEPT = 0.5
 """Under this part of the rejection filter's coverage, the generator has collapsed."""
+COVERAGE_USUAL = 0.9
+"""Under this part of it, the sentence says that the pictures are less varied."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,21 @@ def _with_range(ratio: Score) -> str:
 
 def _collapse(evaluation: Evaluation, unlearned: Row) -> str:
     """What to say where the result covers too little of what the original can make; empty where it does not."""
+    covered = _covered(evaluation, unlearned, COVERAGE_KEPT)
+    return f"the generator collapsed: {covered}" if covered else ""
+
+
+def _covered(evaluation: Evaluation, unlearned: Row, least: float) -> str:
+    """The result's coverage, in words, where it is under this part of the rejection filter's; empty otherwise."""
     coverage = first(unlearned.scores, "coverage")
     rows = {row.name: row for row in evaluation.rows}
     expected = first(rows.get("filter", rows["original"]).scores, "coverage")
-    # Written so that a value that is no number counts as a collapse.
-    if coverage is None or expected is None or coverage.value >= COVERAGE_KEPT * expected.value:
+    # Written so that a value that is no number counts as too small.
+    if coverage is None or expected is None or coverage.value >= least * expected.value:
         return ""
     return (
-        "the generator collapsed: its pictures cover "
-        f"{percent(coverage.value)} of the variety that was there, {percent(expected.value)} would be normal"
+        f"its pictures cover {percent(coverage.value)} of the variety that was there, "
+        f"{percent(expected.value)} would be normal"
     )
 
 
@@ -184,12 +192,12 @@ def _kept(evaluation: Evaluation, unlearned: Row) -> str:
     else:
         return "nothing else was measured"
     kept = f"pictures outside the edit's reach stayed as they were ({detail})"
-    everybody = first(unlearned.scores, reach)
-    if everybody is None or everybody.value <= FLIPS_KEPT:
-        return kept
-    return (
-        f"{kept}, but the edit reaches far: {changed(evaluation, reach, everybody.value, 'of all that never had it')}"
-    )
+    everybody, but = first(unlearned.scores, reach), list[str]()
+    if everybody is not None and everybody.value > FLIPS_KEPT:
+        but.append(f"the edit reaches far: {changed(evaluation, reach, everybody.value, 'of all that never had it')}")
+    if covered := _covered(evaluation, unlearned, COVERAGE_USUAL):
+        but.append(f"the generator is less varied: {covered}")
+    return f"{kept}, but {'; '.join(but)}" if but else kept
 
 
 def _shortfall(evaluation: Evaluation) -> str:
@@ -198,8 +206,7 @@ def _shortfall(evaluation: Evaluation) -> str:
     if teacher is None:
         return "What it was taught from was not measured, so whether more training would help is not known."
     if not reached(teacher, evaluation.wanted_ratio):
-        return (
-            f"The teacher itself stops at {percent(teacher.value)}: "
-            "this feature is not removable further along one direction."
-        )
+        finder = evaluation.options.get("find", {}).get("finder", "linear")
+        way = "along one direction" if finder in {"linear", "pseudo-label"} else "by this edit"
+        return f"The teacher itself stops at {percent(teacher.value)}: this feature is not removable further {way}."
     return f"Its teacher reaches {percent(teacher.value)}, so more training may close the gap."
