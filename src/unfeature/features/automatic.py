@@ -19,7 +19,7 @@ from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import drawn, frozen, made
 from unfeature.errors import BadOption, NothingLeft
 from unfeature.features import fresh
-from unfeature.features.base import Finding
+from unfeature.features.base import FinderBase
 from unfeature.features.choosing import DIRECTIONS, Choice, Point, pareto, thinned
 from unfeature.features.counterfactual import Counterfactual, CounterfactualFeature
 from unfeature.features.linear import Linear, LinearFeature
@@ -102,7 +102,7 @@ class Bench:
         return Point(finder, feature.threshold, feature.margin, ratio, upper, rewritten, drift, flips)
 
 
-class Automatic(Finding):
+class Automatic(FinderBase):
     """Finder that takes the gentlest of directions and latent searches which removes enough."""
 
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> Adjustable:

@@ -8,7 +8,7 @@ from unfeature.features.guides import ALONE, Helpers, Progress, unheard
 from unfeature.options import FindOptions
 
 
-class Finding:
+class FinderBase:
     """Constructed as the table says; a subclass has `find`."""
 
     def __init__(

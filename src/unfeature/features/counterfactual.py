@@ -17,7 +17,7 @@ from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import frozen, parts
 from unfeature.errors import BadOption
 from unfeature.features import fresh
-from unfeature.features.base import Finding
+from unfeature.features.base import FinderBase
 from unfeature.features.choosing import sentences
 from unfeature.features.eraser import HIDDEN, Eraser, Scale, Search, fit_eraser, shown
 from unfeature.features.guides import Guide, Helpers, Keep, kept_by_judge, load_guide
@@ -154,7 +154,7 @@ class CounterfactualFeature:
         )
 
 
-class Counterfactual(Finding):
+class Counterfactual(FinderBase):
     """Finder: a guide from the marks, thousands of fresh samples, and the search learnt on those that show it."""
 
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> CounterfactualFeature:

@@ -49,7 +49,7 @@ BETA, ODDS, TELLS = 2.0, 2000, 0.01
 counts as four that are taken wrongly (van Rijsbergen 1979). Its marks can be its own, and then say nothing of what it
 misses: of the pictures in which another network found bangs, a fifth had less than even odds by the first."""
 
-TELLING = 100
+TOLD_BY = 100
 """Marks a side that tell how many are wrong, at most: from thousands a probe would take longer than all else."""
 
 TRIMMED = 5
@@ -157,7 +157,7 @@ def best_by_odds(log_odds: Values) -> float:
 def wrong_marks_told(generator: Generator, feedback: Feedback, seed: int) -> list[str]:
     """For a finder that learns no probe: how many marks look wrong by one of latents and pixels, where some do."""
     draw = np.random.default_rng(seed)
-    some = [draw.permutation(np.sort(side))[:TELLING] for side in (feedback.positives, feedback.negatives)]
+    some = [draw.permutation(np.sort(side))[:TOLD_BY] for side in (feedback.positives, feedback.negatives)]
     if min(map(len, some)) < NOISE_LEAST:
         return []
     seeds, labels = np.concatenate(some), np.arange(sum(map(len, some))) < len(some[0])

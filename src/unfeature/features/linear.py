@@ -11,7 +11,7 @@ from torch import Tensor
 from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.features import fresh
-from unfeature.features.base import Finding
+from unfeature.features.base import FinderBase
 from unfeature.features.choosing import sentences
 from unfeature.features.guides import Helpers
 from unfeature.features.kept import away_from_kept, kept_told
@@ -80,7 +80,7 @@ class LinearFeature:
         )
 
 
-class Linear(Finding):
+class Linear(FinderBase):
     """Finder of the paper's direction and threshold from marked latents."""
 
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> LinearFeature:

@@ -15,7 +15,7 @@ from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadOption
 from unfeature.features import fresh
-from unfeature.features.base import Finding
+from unfeature.features.base import FinderBase
 from unfeature.features.kept import away_from_kept, kept_told
 from unfeature.features.linear import LinearFeature
 from unfeature.protocols import Generator
@@ -35,7 +35,7 @@ def regression_vector(latents: Tensor, scores: Tensor) -> Tensor:
     return along.to(latents.dtype)
 
 
-class PseudoLabels(Finding):
+class PseudoLabels(FinderBase):
     """Finder of a direction and threshold like the paper's, from what a probe says of fresh samples."""
 
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> LinearFeature:
