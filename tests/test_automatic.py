@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from unfeature import workflow
 from unfeature.errors import BadOption, NothingLeft, TooFewMarks
 from unfeature.features import automatic, load_feature
-from unfeature.features.automatic import Automatic, measured_again, searched
+from unfeature.features.automatic import FIRST, MARGINS, Automatic, gentle, lowest, measured_again, searched
 from unfeature.features.choosing import Choice, Point, choices
 from unfeature.features.counterfactual import Counterfactual
 from unfeature.features.fresh import Marked
@@ -33,8 +35,13 @@ GALLERY, FEEDBACK = tiny_marks(GENERATOR, 1500)
 QUICK = FindOptions(finder="auto", extractor="", samples=2000, search_steps=80, trials=12)
 
 
-def point(finder: str, ratio: float, upper: float, drift: float, flips: float | None = None) -> Point:
-    return Point(finder, 0.0, 0.0, ratio, upper, 0.3, drift, flips)
+LIMIT = 1.0
+
+
+def point(
+    finder: str, ratio: float, upper: float, drift: float, flips: float | None = None, *, distance: float = 0.5
+) -> Point:
+    return Point(finder, 0.0, 0.0, ratio, upper, 0.3, drift, distance, flips)
 
 
 # What is taken, and what is said
@@ -46,7 +53,7 @@ def test_the_gentlest_whose_bound_reaches_is_taken() -> None:
         point("counterfactual", 0.001, 0.004, 0.002),
         point("linear", 0.001, 0.002, 0.03),
     ]
-    choice = Choice.of(points, 0.0042)
+    choice = Choice.of(points, 0.0042, LIMIT)
     assert (choice.picked, choice.reached, choice.front) == (1, True, (0, 1, 2))
     told = " ".join(choice.told())
     assert "the gentlest that reaches 0.0042 with room for a copy, which leaves more" in told
@@ -55,9 +62,9 @@ def test_the_gentlest_whose_bound_reaches_is_taken() -> None:
 
 def test_an_estimate_without_room_for_a_copy_does_not_reach() -> None:
     points = [point("counterfactual", 0.0014, 0.002, 0.001), point("counterfactual", 0.0012, 0.003, 0.002)]
-    choice = Choice.of(points, 0.0042)
+    choice = Choice.of(points, 0.0042, LIMIT)
     assert (choice.picked, choice.reached, choice.front) == (1, True, (0, 1))
-    assert not Choice.of(points[:1], 0.0042).reached and Choice.of(points[:1], 0.0047).reached
+    assert not Choice.of(points[:1], 0.0042, LIMIT).reached and Choice.of(points[:1], 0.0047, LIMIT).reached
 
 
 def test_where_classes_are_known_their_change_is_the_harm() -> None:
@@ -65,7 +72,7 @@ def test_where_classes_are_known_their_change_is_the_harm() -> None:
         point("linear", 0.001, 0.004, drift=0.012, flips=0.09),
         point("counterfactual", 0.001, 0.004, drift=0.019, flips=0.02),
     ]
-    choice = Choice.of(points, 0.0042)
+    choice = Choice.of(points, 0.0042, LIMIT)
     assert (choice.picked, choice.reached, choice.front) == (1, True, (1,))
     assert (
         "a direction would reach it too, and change the rest by 0.0120 (9.0% of those change class)." in choice.told()
@@ -74,7 +81,7 @@ def test_where_classes_are_known_their_change_is_the_harm() -> None:
 
 def test_where_no_direction_reaches_it_is_said_with_both_numbers() -> None:
     points = [point("linear", 0.031, 0.04, 0.02), point("counterfactual", 0.001, 0.0041, 0.01)]
-    told = Choice.of(points, 0.0042).told()
+    told = Choice.of(points, 0.0042, LIMIT).told()
     assert told[1] == (
         "not reachable linearly here: the best direction reaches 0.0310 (at most 0.0400); the counterfactual feature "
         "reaches 0.0010 (at most 0.0041)."
@@ -83,14 +90,14 @@ def test_where_no_direction_reaches_it_is_said_with_both_numbers() -> None:
 
 def test_where_nothing_reaches_the_lowest_is_taken_and_refused_in_words() -> None:
     points = [point("linear", 0.05, 0.06, 0.02), point("counterfactual", 0.01, 0.02, 0.03)]
-    choice = Choice.of(points, 0.0042)
+    choice = Choice.of(points, 0.0042, LIMIT)
     assert (choice.picked, choice.reached) == (1, False)
     assert choice.told()[0].startswith("0.0042 is not reachable here with confidence. Taken is the lowest")
     assert choice.told()[1].startswith("not reachable linearly here")
 
 
 def test_only_a_direction_that_reaches() -> None:
-    choice = Choice.of([point("linear", 0.001, 0.002, 0.02), point("counterfactual", 0.01, 0.02, 0.03)], 0.0042)
+    choice = Choice.of([point("linear", 0.001, 0.002, 0.02), point("counterfactual", 0.01, 0.02, 0.03)], 0.0042, LIMIT)
     assert choice.picked == 0
     assert choice.told()[1] == "the counterfactual feature stops at 0.0100 (at most 0.0200)."
 
@@ -98,19 +105,50 @@ def test_only_a_direction_that_reaches() -> None:
 def test_what_is_below_but_without_room_for_a_copy_is_said_to_be() -> None:
     near = point("linear", 0.003, 0.004, 0.02)
     said = "reaches 0.0030 (at most 0.0040; too near to 0.0042 for a copy, which leaves more)"
-    choice = Choice.of([near, point("counterfactual", 0.001, 0.0041, 0.01)], 0.0042)
+    choice = Choice.of([near, point("counterfactual", 0.001, 0.0041, 0.01)], 0.0042, LIMIT)
     assert choice.reached
     assert choice.told()[1].startswith(f"not reachable linearly here: the best direction {said}; the")
-    choice = Choice.of([near, point("counterfactual", 0.003, 0.0041, 0.01)], 0.0042)
+    choice = Choice.of([near, point("counterfactual", 0.003, 0.0041, 0.01)], 0.0042, LIMIT)
     assert not choice.reached
     assert choice.told()[0].startswith("0.0042 is not reachable here with room for a copy, which leaves more. Taken is")
-    choice = Choice.of([point("linear", 0.001, 0.002, 0.02), point("counterfactual", 0.003, 0.0041, 0.01)], 0.0042)
+    choice = Choice.of(
+        [point("linear", 0.001, 0.002, 0.02), point("counterfactual", 0.003, 0.0041, 0.01)], 0.0042, LIMIT
+    )
     assert choice.told()[1].startswith("the counterfactual feature stops at 0.0030 (at most 0.0041; too near to 0.0042")
+
+
+def test_what_goes_too_far_is_not_taken_and_what_it_would_bring_is_said() -> None:
+    points = [
+        point("linear", 0.04, 0.05, 0.01, distance=LIMIT),
+        point("pseudo-label", 0.03, 0.035, 0.02, distance=0.9),
+        point("counterfactual", 0.001, 0.003, 0.03, distance=2.5),
+        point("counterfactual", 0.0001, 0.001, 0.04, distance=4.0),
+    ]
+    choice = Choice.of(points, 0.0042, LIMIT)
+    assert (choice.picked, choice.reached, choice.front) == (1, False, (0, 1))
+    assert choice.told() == [
+        "0.0042 is not reachable here with confidence without going too far. Taken is the lowest, the pseudo-label "
+        "direction: an estimated 0.0300 still show it, at most 0.0350 with 95 % confidence; it moves 30% of the "
+        "latents and changes the rest by 0.0200 (of 4 teachers measured, 2 are on the front). Mark more pictures, or "
+        "ask for less:  mark --wanted-ratio",
+        "the counterfactual feature would leave 0.0010 (at most 0.0030), but moves 30% of the latents and changes the "
+        "rest by 0.0300: it takes them 2.5 times as far from those of pictures without the feature as a plain "
+        "direction does. To have it nevertheless:  find --finder counterfactual --threshold 0.000 --margin 0.000",
+    ]
+    assert Choice.of(points, 0.0042, 2.5).picked == 2, "with a longer limit it is taken"
+    lower = replace(points[2], upper=0.02)
+    told = Choice.of([*points[:2], lower], 0.0042, LIMIT).told()
+    assert told[0].startswith("0.0042 is not reachable here with confidence without going too far. Taken is the lowest")
+    assert told[1].startswith("the counterfactual feature would leave 0.0010 (at most 0.0200)")
+    alone = Choice.of(points[2:], 0.0042, LIMIT)
+    assert (alone.picked, alone.reached) == (0, True), "where nothing else is known, the nearest"
 
 
 def test_each_kind_is_measured_again() -> None:
     tried = [point("linear", 0.05, 0.06, 0.5), point("linear", 0.04, 0.05, 0.9), point("counterfactual", 0, 0.001, 0.1)]
-    assert measured_again(tried, 0.0042) == [tried[1], tried[2]]
+    assert measured_again(tried, 0.0042, LIMIT) == [tried[1], tried[2]]
+    far = [*tried[:2], replace(tried[2], distance=2.0), point("linear", 0.2, 0.3, 0.05), point("linear", 0.3, 0.4, 0.6)]
+    assert measured_again(far, 0.0042, LIMIT) == far[:4], "and the front of those near enough"
 
 
 # The second opinion
@@ -190,34 +228,53 @@ def test_conformal_chance_by_hand() -> None:
 # The search
 
 
+def asked(cost: Callable[[str, float, float], float], trials: int, seed: int) -> list[tuple[str, float, float]]:
+    """What the search asks for."""
+    seen: list[tuple[str, float, float]] = []
+
+    def told(*teacher: Any) -> float:
+        seen.append(teacher)
+        return cost(*teacher)
+
+    searched(told, FIRST, MARGINS, trials, None, seed)
+    return seen
+
+
 def test_the_search_asks_the_same_again_and_all_finders() -> None:
-    def asked() -> list[tuple[str, float, float]]:
-        seen: list[tuple[str, float, float]] = []
+    def cost(finder: str, offset: float, margin: float) -> float:
+        return abs(offset) + abs(margin - 0.5)
 
-        def tell(*given: object) -> tuple[float, float]:
-            seen.append(given)  # type: ignore[arg-type]
-            return abs(seen[-1][1]), abs(seen[-1][2] - 0.5)
-
-        searched(tell, wanted=0.01, trials=25, seconds=None, seed=3)
-        return seen
-
-    first = asked()
-    assert len(first) == 25 and first == asked()
+    first = asked(cost, 25, 3)
+    assert len(first) == 25 and first == asked(cost, 25, 3)
     assert {name for name, _, _ in first[:9]} == {"linear", "pseudo-label", "counterfactual"}
 
 
 def test_the_search_goes_where_enough_is_removed_and_little_changes() -> None:
-    seen: list[tuple[float, float]] = []
+    seen: list[Point] = []
 
-    def tell(finder: str, offset: float, margin: float) -> tuple[float, float]:
-        removed = offset < -0.3 or margin > 0.6
-        seen.append((0.5 + offset / 2 if finder == "linear" else 0.2 - offset / 10, 0.001 if removed else 0.05))
-        return seen[-1]
+    def cost(finder: str, offset: float, margin: float) -> float:
+        left = 0.001 if offset < -0.3 or margin > 0.6 else 0.05
+        seen.append(point(finder, left / 5, left, 0.5 + offset / 2 if finder == "linear" else 0.2 - offset / 10))
+        return gentle(seen[-1], 0.01)
 
-    searched(tell, wanted=0.01, trials=60, seconds=None, seed=0)
+    asked(cost, 60, 0)
     later = seen[20:]
-    assert sum(upper <= 0.01 for _, upper in later) > len(later) / 2
-    assert min(harm for harm, upper in seen if upper <= 0.01) < 0.15
+    assert sum(p.left <= 0.01 for p in later) > len(later) / 2
+    assert min(p.harm for p in seen if p.left <= 0.01) < 0.15
+
+
+def test_out_of_reach_the_search_looks_for_the_lowest_that_does_not_go_too_far() -> None:
+    """What a teacher leaves falls with its margin, and how far it goes rises: the best is just within the limit."""
+    seen: list[Point] = []
+
+    def cost(finder: str, offset: float, margin: float) -> float:
+        seen.append(point(finder, 0.5 - 0.4 * margin, 0.6, 0.1, distance=2 * margin - offset / 2))
+        return lowest(seen[-1], LIMIT)
+
+    asked(cost, 60, 1)
+    within = [p for p in seen if p.distance <= LIMIT]
+    assert len(within) > 30
+    assert min(p.ratio for p in within) < 0.5 - 0.4 * 0.5
 
 
 def test_an_adjusted_search_erases_at_its_own_strength() -> None:
@@ -239,6 +296,7 @@ def test_it_chooses_explains_and_is_saved_with_its_reasons() -> None:
     found = Automatic(QUICK).find(GENERATOR, GALLERY, FEEDBACK)
     choice = found.about["choice"]
     assert choice["reached"] and choice["tried"] == 12
+    assert choice["points"][choice["picked"]]["distance"] <= choice["limit"]
     assert any("second opinion: a probe of latents" in line for line in found.told())
     latents = GENERATOR.sample_latents(np.arange(70_000, 73_000))
     with torch.no_grad():
@@ -258,7 +316,7 @@ def test_a_direction_of_which_keeping_leaves_nothing_is_not_compared(monkeypatch
     def nothing(*given: object) -> None:
         raise NothingLeft("nothing is left")
 
-    monkeypatch.setattr(automatic.Linear, "find", nothing)
+    monkeypatch.setattr(automatic.Linear, "fitted", nothing)
     monkeypatch.setattr(automatic.PseudoLabels, "fitted", nothing)
     found = Automatic(QUICK).find(GENERATOR, GALLERY, FEEDBACK)
     assert {point["finder"] for point in found.about["choice"]["points"]} == {"counterfactual"}

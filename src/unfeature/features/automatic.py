@@ -2,41 +2,39 @@
 
 What a teacher leaves is told by a second opinion (`unfeature.features.opinion`), never by the run's judge. optuna looks
 for teachers that leave little and change little; those of its rough front are measured again on samples that chose
-nothing, so that the one taken does not look better than it is.
+nothing, so that the one taken does not look better than it is. None goes farther than a plain direction: where
+that is too near to reach the wanted ratio, optuna looks again for what leaves least.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.drawing import drawn, frozen, made
+from unfeature.drawing import frozen
 from unfeature.errors import BadOption, NothingLeft
 from unfeature.features import fresh
 from unfeature.features.base import FinderBase
+from unfeature.features.bench import Adjustable, Bench
 from unfeature.features.choosing import DIRECTIONS, Choice, Point, pareto, thinned
 from unfeature.features.counterfactual import Counterfactual, CounterfactualFeature
 from unfeature.features.linear import Linear, LinearFeature
-from unfeature.features.noise import Values
-from unfeature.features.opinion import Opinion, bounded, check_telling, conformal, second_opinion
+from unfeature.features.opinion import check_telling, conformal, second_opinion
 from unfeature.features.pseudo import PseudoLabels
 from unfeature.images import rows_at_once
-from unfeature.protocols import Extractor, Generator
+from unfeature.protocols import Generator
 from unfeature.seeds import Seeds, stream
-
-Adjustable = LinearFeature | CounterfactualFeature
 
 OFFSETS = {"linear": (-1.0, 0.5), "pseudo-label": (-1.0, 0.5), "counterfactual": (-0.8, 0.2)}
 """Thresholds tried, from each finder's own, in standard deviations of the projection or of the guide's score."""
 
 MARGINS = (0.1, 1.0)
-"""Margins tried, in the same unit: with none to spare, whatever a copy leaves of an edit is beyond the threshold."""
+"""Margins tried, in the same unit: with none to spare, whatever a copy leaves of an edit is beyond the threshold. Only
+where the wanted ratio is out of reach they begin at none."""
 
 FIRST = {
     "linear": ((0.0, 0.1), (0.0, 0.5), (-0.5, 0.5)),
@@ -45,61 +43,15 @@ FIRST = {
 }
 """Offsets and margins that are tried of each finder before any other."""
 
+PLAIN = (0.0, 0.0)
+"""Where a finder begins by itself; how far directions go there is how far any teacher may."""
+
 ROUGH, ROUGH_PIXELS, LEAST_ROUGH = 1000, 2**20, 200
 MEASURED, MEASURED_PIXELS, LEAST_MEASURED = 4000, 2**22, 500
 """Fresh samples that teachers are tried and measured on, fewer of large pictures, but so many at least."""
 
 NEAREST = 3
 """Of the gentlest that reach the wanted ratio roughly, so many are measured too, whatever is thinned out."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Fresh samples on which teachers are compared."""
-
-    generator: Generator
-    opinion: Opinion
-    latents: Tensor
-    images: Tensor
-    views: Values
-    """(n, 2): of the original's pictures."""
-    shares: Values
-    rest: Tensor
-    """(n,) bool: rather without the feature."""
-    extractor: Extractor | None
-    """Where its classes are those of the pictures."""
-    classes: Tensor | None
-    """(n,): of the original's pictures, by that extractor."""
-
-    @classmethod
-    def drawn(cls, generator: Generator, opinion: Opinion, seeds: Seeds, extractor: Extractor | None) -> Bench:
-        """The samples of the seeds (n,)."""
-        latents, images = drawn(generator, seeds)
-        views = opinion.views(latents, images)
-        shares = opinion.shares(views)
-        rest = torch.from_numpy(opinion.chances(views, shares)[0] < 0.5)
-        with torch.no_grad():
-            classes = extractor.logits(images).argmax(dim=1) if extractor is not None else None
-        return cls(generator, opinion, latents, images, views, shares, rest, extractor, classes)
-
-    @torch.no_grad()
-    def measure(self, finder: str, feature: Adjustable) -> Point:
-        """One teacher; only rewritten latents are synthesized."""
-        flagged = feature.contains(self.latents)
-        moved = feature.erase(self.latents)[flagged]
-        images, before = made(self.generator, moved), self.images[flagged]
-        views = self.views.copy()
-        views[flagged.numpy()] = self.opinion.views(moved, images)
-        ratio, upper = bounded(self.opinion.chances(views, self.shares))
-        change = torch.zeros(len(flagged))
-        change[flagged] = (images - before).abs().mean(dim=(1, 2, 3))
-        flips = None
-        if self.extractor is not None and self.classes is not None:
-            turned = torch.zeros(len(flagged))
-            turned[flagged] = (self.extractor.logits(images).argmax(dim=1) != self.classes[flagged]).float()
-            flips = float(turned[self.rest].mean())
-        rewritten, drift = float(flagged.float().mean()), float(change[self.rest].mean())
-        return Point(finder, feature.threshold, feature.margin, ratio, upper, rewritten, drift, flips)
 
 
 class Automatic(FinderBase):
@@ -123,15 +75,15 @@ class Automatic(FinderBase):
         opinion = second_opinion(original, fresh.sides(feedback)[0], marked, network, self.seed)
         variants, missing = self._variants(original, gallery, feedback, marked)
         knows = network if hasattr(network, "class_word") else None
-        rough = Bench.drawn(original, opinion, self._seeds(original, 0), knows)
-        tried = self._search(variants, rough)
+        tried, asked, limit = self._search(variants, Bench.drawn(original, opinion, self._seeds(original, 0), knows))
         fine = Bench.drawn(original, opinion, self._seeds(original, 1), knows)
-        kept = measured_again(tried, self.helpers.wanted_ratio)
+        kept = measured_again(tried, self.helpers.wanted_ratio, limit)
         points = [fine.measure(p.finder, variants[p.finder].adjusted(p.threshold, p.margin)) for p in kept]
-        choice = Choice.of(points, self.helpers.wanted_ratio)
-        taken = points[choice.picked]
+        plain = plainest(variants, fine)
+        choice = Choice.of([*points, *plain], self.helpers.wanted_ratio, farthest(plain, fine))
+        taken = choice.points[choice.picked]
         found = variants[taken.finder].adjusted(taken.threshold, taken.margin)
-        told = [*choice.told(), *missing, *self._told(tried, fine, marked, found)]
+        told = [*choice.told(), *missing, *self._told(len(tried), asked, fine, marked, found)]
         about = {**choice.to_json(), "told": told, "tried": len(tried)}
         return replace(found, about={**found.about, "choice": about})
 
@@ -142,7 +94,7 @@ class Automatic(FinderBase):
         parts = self.options, self.helpers, self.seed, self.on_step
         search, samples = Counterfactual(*parts).fitted(original, marked, feedback.feature)
         directions: dict[str, Callable[[], LinearFeature]] = {
-            "linear": lambda: Linear(*parts).find(original, gallery, feedback),
+            "linear": lambda: Linear(*parts).fitted(original, gallery, feedback),
             "pseudo-label": lambda: PseudoLabels(*parts).fitted(original, samples, feedback.feature),
         }
         found, missing = dict[str, Adjustable](), list[str]()
@@ -160,34 +112,46 @@ class Automatic(FinderBase):
         measured = rows_at_once(shape, MEASURED_PIXELS, LEAST_MEASURED, MEASURED)
         return stream("choose", self.seed, *((0, tried) if part == 0 else (tried, tried + measured)))
 
-    def _search(self, variants: dict[str, Adjustable], bench: Bench) -> list[Point]:
-        """So many teachers as the options say, tried roughly."""
+    def _search(self, variants: Mapping[str, Adjustable], bench: Bench) -> tuple[list[Point], int, float]:
+        """Teachers tried roughly, how many should be, and how far they may go.
+
+        As many as the options say, and as many again where none of them reaches the wanted ratio within that distance.
+        """
+        limit, wanted, trials = (
+            farthest(plainest(variants, bench), bench),
+            self.helpers.wanted_ratio,
+            self.options.trials,
+        )
         spread = {
             name: 1.0
             if isinstance(base, CounterfactualFeature)
             else float(paper.project(bench.latents, base.vector).std())
             for name, base in variants.items()
         }
-        points: list[Point] = []
+        points, asked, began, seconds = list[Point](), trials, time.monotonic(), self.options.seconds
 
-        def tell(finder: str, offset: float, margin: float) -> tuple[float, float]:
+        def tell(finder: str, offset: float, margin: float) -> Point:
             base, unit = variants[finder], spread[finder]
             points.append(bench.measure(finder, base.adjusted(base.threshold + offset * unit, margin * unit)))
-            self.on_step(len(points), self.options.trials)
-            return points[-1].cost
+            self.on_step(len(points), asked)
+            return points[-1]
 
-        wanted = self.helpers.wanted_ratio
-        trials, seconds = self.options.trials, self.options.seconds
-        searched(tell, tuple(variants), wanted=wanted, trials=trials, seconds=seconds, seed=self.seed)
-        return points
+        first, parts = {name: FIRST[name] for name in variants}, (trials, seconds, self.seed)
+        searched(lambda *teacher: gentle(tell(*teacher), wanted), first, MARGINS, *parts)
+        left = None if seconds is None else seconds - (time.monotonic() - began)
+        if not any(reaching(point, wanted, limit) for point in points) and (left is None or left > 0):
+            asked += trials
+            plain = {name: (PLAIN, *FIRST[name]) for name in variants}
+            searched(lambda *teacher: lowest(tell(*teacher), limit), plain, (0.0, MARGINS[1]), trials, left, self.seed)
+        return points, asked, limit
 
-    def _told(self, tried: Sequence[Point], bench: Bench, marked: fresh.Marked, found: Adjustable) -> list[str]:
+    def _told(self, tried: int, asked: int, bench: Bench, marked: fresh.Marked, found: Adjustable) -> list[str]:
         """What the choice stands on."""
         told = [bench.opinion.told()]
-        if len(tried) < self.options.trials:
+        if tried < asked:
             told.append(
-                f"stopped after {len(tried)} of {self.options.trials} teachers, {self.options.seconds:g} s being up: "
-                "another machine may choose otherwise."
+                f"stopped after {tried} of {asked} teachers, {self.options.seconds:g} s being up: another machine may "
+                "choose otherwise."
             )
         if isinstance(found, CounterfactualFeature):
             chance, count = conformal(marked, found.threshold * found.spread + found.centre)
@@ -198,33 +162,63 @@ class Automatic(FinderBase):
         return told
 
 
-def measured_again(tried: Sequence[Point], wanted: float) -> list[Point]:
-    """Of the rough front some, evenly; the gentlest that roughly reach the wanted ratio; each kind's lowest."""
+def plainest(variants: Mapping[str, Adjustable], bench: Bench) -> list[Point]:
+    """The directions as their finders begin them, without a margin."""
+    named = [name for name in variants if name in DIRECTIONS]
+    return [bench.measure(name, variants[name].adjusted(variants[name].threshold, 0.0)) for name in named]
+
+
+def farthest(plain: Sequence[Point], bench: Bench) -> float:
+    """How far a teacher may go: as far as a plain direction; where there is none, as the feature itself."""
+    return max((point.distance for point in plain), default=bench.origin)
+
+
+def reaching(point: Point, wanted: float, limit: float) -> bool:
+    """Whether it leaves little enough and goes no farther than it may."""
+    return point.left <= wanted and point.distance <= limit
+
+
+def gentle(point: Point, wanted: float) -> float:
+    """The harm of a teacher that leaves little enough; of others what they leave, worse than any harm."""
+    return point.harm if point.left <= wanted else 1 + point.left
+
+
+def lowest(point: Point, limit: float) -> float:
+    """What a teacher leaves that goes no farther than it may; of others how far they go, worse than anything left."""
+    return point.ratio if point.distance <= limit else 1 + point.distance / limit
+
+
+def measured_again(tried: Sequence[Point], wanted: float, limit: float) -> list[Point]:
+    """Of the rough front some, evenly; the gentlest that roughly reach the wanted ratio; each kind's lowest.
+
+    And of the front of those that go no farther than they may, where none of these reaches it.
+    """
     front = pareto([point.cost for point in tried])
     kept = set(thinned(front)) | set([i for i in front if tried[i].left <= wanted][:NEAREST])
     for finder in OFFSETS:
         own = [i for i, point in enumerate(tried) if point.finder == finder]
-        reaching = [i for i in own if tried[i].left <= wanted]
-        if reaching:
-            kept.add(min(reaching, key=lambda i: tried[i].cost))
+        enough = [i for i in own if tried[i].left <= wanted]
+        if enough:
+            kept.add(min(enough, key=lambda i: tried[i].cost))
         elif own:
             kept.add(min(own, key=lambda i: tried[i].cost[::-1]))
+    if not any(reaching(point, wanted, limit) for point in tried):
+        near = [i for i, point in enumerate(tried) if point.distance <= limit]
+        kept |= {near[i] for i in thinned(pareto([tried[i].cost for i in near]))}
     return [tried[i] for i in sorted(kept)]
 
 
 def searched(
-    tell: Callable[[str, float, float], tuple[float, float]],
-    finders: Sequence[str] = tuple(OFFSETS),
-    *,
-    wanted: float,
+    cost: Callable[[str, float, float], float],
+    first: Mapping[str, Sequence[tuple[float, float]]],
+    margins: tuple[float, float],
     trials: int,
     seconds: float | None,
     seed: int,
 ) -> None:
-    """Asks for so many costs of (finder, offset, margin), where optuna expects little harm of those that remove enough.
+    """Asks for so many costs of (finder, offset, margin), where little is expected, after each finder's `first`.
 
-    Those that do not count as worse than any harm, by their ratio. The number of trials is the budget, so equal
-    arguments ask the same; `seconds` ends it earlier.
+    The number of trials is the budget, so equal arguments ask the same; `seconds` ends it earlier.
     """
     import optuna
 
@@ -232,17 +226,15 @@ def searched(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def ask(trial: Any) -> float:
-        finder = trial.suggest_categorical("finder", finders)
+        finder = trial.suggest_categorical("finder", tuple(first))
         offset = trial.suggest_float(f"{finder} offset", *OFFSETS[finder])
-        harm, left = tell(finder, offset, trial.suggest_float(f"{finder} margin", *MARGINS))
-        return harm if left <= wanted else 1 + left
+        return cost(finder, offset, trial.suggest_float(f"{finder} margin", *margins))
 
     try:
-        begin = {finder: FIRST[finder] for finder in finders}
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=sum(map(len, begin.values())))
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=sum(map(len, first.values())))
         study = optuna.create_study(sampler=sampler)
-        for step in zip(*begin.values(), strict=True):
-            for finder, (offset, margin) in zip(begin, step, strict=True):
+        for step in zip(*first.values(), strict=True):
+            for finder, (offset, margin) in zip(first, step, strict=True):
                 study.enqueue_trial({"finder": finder, f"{finder} offset": offset, f"{finder} margin": margin})
         study.optimize(ask, n_trials=trials, timeout=seconds)
     finally:

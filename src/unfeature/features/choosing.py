@@ -55,6 +55,8 @@ class Point:
     """Share of latents that it moves."""
     drift: float
     """Mean absolute pixel change, in [0, 1], of pictures that do not show the feature."""
+    distance: float
+    """Of the latents that it makes of all from those of pictures without the feature."""
     flips: float | None = None
     """Share of those that change class; None where nobody knows their classes, or nobody looked."""
 
@@ -87,6 +89,10 @@ class Point:
         """Its finder, in words."""
         return DIRECTIONS.get(self.finder, SEARCH)
 
+    def command(self) -> str:
+        """What asks for such a teacher."""
+        return f"find --finder {self.finder} --threshold {self.threshold:.3f} --margin {self.margin:.3f}"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -94,18 +100,23 @@ class Choice:
 
     points: tuple[Point, ...]
     front: tuple[int, ...]
-    """Gentlest first."""
+    """Of those that do not go too far, gentlest first."""
     picked: int
     reached: bool
     """Whether at most the wanted ratio is left by the one taken."""
     wanted: float
+    limit: float
+    """The distance that is too far."""
 
     @classmethod
-    def of(cls, points: Sequence[Point], wanted: float) -> Choice:
-        """Of at least one point: the gentlest of which at most the wanted ratio is left, else that of the least."""
-        front = pareto([point.cost for point in points])
+    def of(cls, points: Sequence[Point], wanted: float, limit: float) -> Choice:
+        """Of at least one point, from those within the limit where there are any: the gentlest of which at most the
+        wanted ratio is left, else that of the least."""
+        near = [i for i, point in enumerate(points) if point.distance <= limit]
+        near = near or [min(range(len(points)), key=lambda i: points[i].distance)]
+        front = tuple(near[i] for i in pareto([points[i].cost for i in near]))
         picked, reached = gentlest([point.left for point in points], front, wanted)
-        return cls(tuple(points), front, picked, reached, wanted)
+        return cls(tuple(points), front, picked, reached, wanted, limit)
 
     def told(self) -> list[str]:
         """What was taken and why; a plain refusal where nothing, or no direction, reaches the wanted ratio."""
@@ -118,18 +129,38 @@ class Choice:
                 f"chosen: {point.named()}, the gentlest that reaches {wanted} with room for a copy, which leaves more: "
                 f"{estimate}; {change} ({tried})."
             )
-        else:
-            lack = "confidence" if point.upper > self.wanted else "room for a copy, which leaves more"
-            first = (
-                f"{wanted} is not reachable here with {lack}. Taken is the lowest, {point.named()}: {estimate}; "
-                f"{change} ({tried}). Mark more pictures, or ask for less:  mark --wanted-ratio"
-            )
-        return [first, *self._by_kind()]
+            return [first, *self._by_kind()]
+        lack = "confidence" if point.upper > self.wanted else "room for a copy, which leaves more"
+        farther = self._beyond()
+        lack += "" if farther is None else " without going too far"
+        first = (
+            f"{wanted} is not reachable here with {lack}. Taken is the lowest, {point.named()}: "
+            f"{estimate}; {change} ({tried}). Mark more pictures, or ask for less:  mark --wanted-ratio"
+        )
+        return [first, *([] if farther is None else [self._farther(farther)]), *self._by_kind()]
+
+    def _beyond(self) -> Point | None:
+        """Of those that go too far the gentlest that reaches the wanted ratio, else the lowest, if lower than taken."""
+        beyond = [point for point in self.points if point.distance > self.limit]
+        reaching = [point for point in beyond if point.left <= self.wanted]
+        if reaching:
+            return min(reaching, key=lambda p: p.harm)
+        lower = [point for point in beyond if point.left < self.points[self.picked].left]
+        return min(lower, key=lambda p: p.left, default=None)
+
+    def _farther(self, point: Point) -> str:
+        """What going too far would bring, and how to have it."""
+        return (
+            f"{point.named()} would leave {point.ratio:.4f} (at most {point.upper:.4f}), but moves "
+            f"{point.rewritten:.0%} of the latents and changes {point.changes()}: it takes them "
+            f"{point.distance / self.limit:.1f} times as far from those of pictures without the feature as a plain "
+            f"direction does. To have it nevertheless:  {point.command()}"
+        )
 
     def _by_kind(self) -> list[str]:
-        """How far directions and the search get."""
+        """How far directions and the search get, of those that do not go too far."""
         best: dict[bool, Point] = {}
-        for point in sorted(self.points, key=lambda p: p.left, reverse=True):
+        for point in sorted(self._near(), key=lambda p: p.left, reverse=True):
             best[point.finder in DIRECTIONS] = point
         if len(best) < 2 or best[True].left <= self.wanted:
             return [self._why(best)] if self.reached and len(best) == 2 else []
@@ -140,11 +171,14 @@ class Choice:
         """What the other kind would have cost, where both reach the wanted ratio or only a direction does."""
         mine = self.points[self.picked].finder in DIRECTIONS
         other = "a direction" if not mine else SEARCH
-        reaching = [p for p in self.points if (p.finder in DIRECTIONS) != mine and p.left <= self.wanted]
+        reaching = [p for p in self._near() if (p.finder in DIRECTIONS) != mine and p.left <= self.wanted]
         if not reaching:
             return f"{other} stops at {best[not mine].reaches(self.wanted)}."
         least = min(reaching, key=lambda p: p.harm)
         return f"{other} would reach it too, and change {least.changes()}."
+
+    def _near(self) -> list[Point]:
+        return [point for point in self.points if point.distance <= self.limit]
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the sentences."""

@@ -85,8 +85,13 @@ class Linear(FinderBase):
 
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> LinearFeature:
         """The marked pictures' direction. NotEnoughFeedback, WrongGenerator, BadFile for marks outside the gallery."""
-        spec = generator.spec
-        self.check(spec.id, gallery, feedback)
+        self.check(generator.spec.id, gallery, feedback)
+        found = self.fitted(generator, gallery, feedback)
+        told = fresh.wrong_marks_told(generator, feedback, self.seed)
+        return replace(found, about=found.about | {"marks": told}) if told else found
+
+    def fitted(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> LinearFeature:
+        """The direction of marks that were checked, which nobody looks through for wrong ones."""
         positives = generator.sample_latents(np.array(feedback.positives, dtype=np.int64))
         negatives = generator.sample_latents(np.array(feedback.negatives, dtype=np.int64))
         vector = paper.target_vector(positives, negatives)
@@ -99,7 +104,5 @@ class Linear(FinderBase):
             collected = generator.sample_latents(np.array(gallery.seeds, dtype=np.int64))
             threshold = paper.pooled_threshold(collected, vector)
         along = away_from_kept(vector, generator, self.options, self.helpers, self.seed, self.on_step)
-        marks = fresh.wrong_marks_told(generator, feedback, self.seed)
         margin, about = self.options.margin or 0.0, kept_told(self.options, self.helpers)
-        about |= {"marks": marks} if marks else {}
-        return LinearFeature(feedback.feature, spec.id, vector.cpu(), threshold, margin, along, about)
+        return LinearFeature(feedback.feature, generator.spec.id, vector.cpu(), threshold, margin, along, about)

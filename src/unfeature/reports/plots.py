@@ -143,7 +143,10 @@ def ratio_svg(log: Sequence[StepRecord], wanted: float) -> str:
 
 
 def choice_svg(choice: Any) -> str:
-    """Change on the rest against the ratio up to its bound, for each teacher compared; empty where none was chosen."""
+    """Change on the rest against the ratio up to its bound, for each teacher compared; empty where none was chosen.
+
+    Hollow are those that go too far.
+    """
     if not choice:
         return ""
     taken = choice["points"][choice["picked"]]
@@ -153,9 +156,10 @@ def choice_svg(choice: Any) -> str:
         for point in choice["points"]:
             colour = UNLEARNED if point["finder"] == "counterfactual" else TEACHER
             x, y = 100 * point[harm], 100 * point["ratio"]
-            left = 100 * point.get("left", point["upper"])  # files of earlier versions do not tell it
+            left = 100 * point.get("left", point["upper"])  # files of earlier versions do not tell it, nor distances
+            near = point.get("distance", 0.0) <= choice.get("limit", 0.0)
             axes.vlines([x], [y], [left], color=colour, linewidth=1.6, alpha=0.55)
-            axes.plot([x], [y], color=colour, marker="o", markersize=4)
+            axes.plot([x], [y], color=colour, marker="o", markersize=4, markerfacecolor=colour if near else "none")
         axes.plot([100 * taken[harm]], [100 * taken["ratio"]], "o", markersize=10, markerfacecolor="none", color=INK)
         axes.axhline(100 * choice["wanted"], color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
         axes.set_xlim(left=0)
