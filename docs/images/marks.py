@@ -13,11 +13,14 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
+from scipy.special import logit
 from torch import Tensor
 
 from unfeature import load_generator, paper
 from unfeature.drawing import drawn
 from unfeature.features import noise, strata
+from unfeature.features.fresh import MISSED, Marked
+from unfeature.features.guides import ProbeGuide
 from unfeature.features.probes import fit_probe
 from unfeature.metrics.judges import load_measurement
 from unfeature.seeds import stream
@@ -109,8 +112,14 @@ def marked(shows: np.ndarray, per_side: int, wrong: float, seed: int) -> tuple[n
     return rows, np.arange(2 * per_side) < per_side
 
 
+def log_odds(scores: np.ndarray) -> np.ndarray:
+    """Of scores in [0, 1]."""
+    told: np.ndarray = logit(np.clip(scores, 1e-9, 1 - 1e-9))
+    return told
+
+
 def wrong_marks(axes: Any) -> None:
-    """Estimated against true shares of wrong marks; what a cut that should find 0.9 flags, and finds."""
+    """Estimated against true shares of wrong marks; what a cut flags that 0.99 of the feature should reach."""
     for (generator, name), colour in {("mnist-vae", "slant"): "#2b6f8f", ("mnist-gan", "thickness"): "#b5442c"}.items():
         latents, images = drawn(load_generator(generator), stream("calibrate", 0, 0, 12_000))
         values = load_measurement(name).measure(images)
@@ -122,11 +131,9 @@ def wrong_marks(axes: Any) -> None:
                 rows, labels = marked(shows[:8000], PER_SIDE, wrong, seed)
                 probe = fit_probe(latents[rows], images[rows], labels, seed=0, spaces=("pixels",))
                 found = noise.noise_rates(labels, probe.held_out)
-                cuts = (
-                    noise.debiased_threshold(labels, probe.held_out, found, 0.9),
-                    np.quantile(probe.held_out[labels], 0.1),
-                )
-                fresh = probe.score(latents[8000:], images[8000:])
+                odds, guide = log_odds(probe.held_out), ProbeGuide(probe, "")
+                cuts = Marked(guide, labels, odds, found).threshold(), np.quantile(odds[labels], MISSED)
+                fresh = log_odds(probe.score(latents[8000:], images[8000:]))
                 told.append((found.positives.value, found.negatives.value, *((fresh >= cut).mean() for cut in cuts)))
             rates.append(np.array(told)[:, :2].ravel())
             reached.append(np.mean(told, axis=0)[2:])
@@ -139,15 +146,16 @@ def wrong_marks(axes: Any) -> None:
             color=colour,
             label=f"{generator}, {name}",
         )
-        axes[1].plot(WRONG, [r[0] for r in reached], color=colour, marker="o", label=f"{name}, de-biased")
+        axes[1].plot(WRONG, [r[0] for r in reached], color=colour, marker="o", label=f"{name}, by find")
         axes[1].plot(
             WRONG, [r[1] for r in reached], color=colour, marker="o", linestyle=":", label=f"{name}, as marked"
         )
     axes[0].plot((0, 0.22), (0, 0.22), color="0.8", linewidth=0.8, zorder=0)
     axes[0].set(xlabel="share of wrong marks", ylabel="estimate, 500 marks a side")
-    axes[1].set(xlabel="share of wrong marks", ylabel="flagged by a cut that 0.9 reach", ylim=(0, 0.6))
+    axes[1].set(xlabel="share of wrong marks", ylabel="flagged by a cut that 0.99 reach", ylim=(0, 1.25))
     for axis in axes:
-        axis.legend(frameon=False, fontsize=8)
+        axis.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
+    axes[0].set_ylim(top=0.28)
 
 
 def plotted(name: str, draw: Callable[[Any], None]) -> None:

@@ -186,20 +186,20 @@ def fit_robust(
         )
 
     probe = fitted()
-    rates = _rates(labels, probe.held_out)
+    first = rates = _rates(labels, probe.held_out)
     for _ in range(TRIMMED):
         before = out.copy(), near.copy()
-        out = _doubted(labels, probe.held_out, out)
+        out = _doubted(labels, probe.held_out, rates, out)
         near[n:] = _between(probe, images[n:], labels)
         if all(np.array_equal(*side) for side in zip(before, (out, near), strict=True)):
             break
         probe = fitted()
-    return probe, rates, int(out.sum()), int(near.sum())
+        rates = _rates(labels, probe.held_out)
+    return probe, first, int(out.sum()), int(near.sum())
 
 
-def _doubted(labels: Flags, held_out: Values, before: Flags) -> Flags:
-    """(n,) marks and held-out scores -> which are to be left out; those of `before` where a side would lose half."""
-    rates = _rates(labels, held_out)
+def _doubted(labels: Flags, held_out: Values, rates: NoiseRates | None, before: Flags) -> Flags:
+    """(n,) marks, held-out scores and rates -> which are to be left out; `before` where a side would lose half."""
     if rates is None:
         return before
     doubted = robust_weights(labels, held_out, rates) == 0

@@ -1,4 +1,4 @@
-"""How many marks are wrong, and what is true in spite of them: the share that shows the feature, and where to cut.
+"""How many marks are wrong, which are to be doubted, and what unsure ones count.
 
 Marks are (n,) bool beside a held-out score of each, the larger the likelier; `Probe.held_out` is one, a projection
 by a vector found without that mark another. With e+ and e- the shares of wrong marks among those that say yes and no,
@@ -6,8 +6,7 @@ and P and N the scores of pictures that truly show it or do not, whoever marks w
 
     F+ = (1 - e+) P + e+ N        F- = (1 - e-) N + e- P        (Scott, Blanchard, Handy 2013)
 
-so P = ((1 - e-) F+ - e+ F-) / (1 - e+ - e-), and N likewise. Marks made by side say nothing of how frequent the feature
-is; that is told by scores of fresh samples.
+so marks do not say where P and N lie; those of pictures that are surely of either side say how many are wrong.
 """
 
 from __future__ import annotations
@@ -39,14 +38,6 @@ MOST = 0.9
 SURELY_WRONG = 0.03
 """Lower ends of both rates, on average, from which on doubted marks are left out of a fit."""
 
-LEVELS = np.linspace(0.3, 0.9, 13)
-"""Quantiles of the marked scores that shares are counted at: their median is taken (Forman 2008)."""
-
-APART = 0.25
-"""True- less false-positive rate from which on a level counts."""
-
-RESAMPLES = 200
-
 
 @dataclass(frozen=True)
 class NoiseRates:
@@ -56,11 +47,6 @@ class NoiseRates:
     """e+: of the marks that say the feature is there."""
     negatives: Score
     """e-: of those that say it is not."""
-
-    @property
-    def informative(self) -> float:
-        """1 - e+ - e-, at least 1 - MOST: by what random wrong marks shorten the difference of the sides' means."""
-        return 1 - self.positives.value - self.negatives.value
 
     @property
     def significant(self) -> bool:
@@ -128,68 +114,6 @@ def _shares(missed: float, false_alarms: float, shows: int, without: int) -> tup
     wrong, missing = (n - true) * false_alarms / shows, true * missed / without
     scale = min(1.0, MOST / max(MOST, wrong + missing))
     return scale * wrong, scale * missing
-
-
-def true_rates(labels: Flags, held_out: Values, rates: NoiseRates, cuts: Values) -> tuple[Values, Values]:
-    """Share of pictures that show the feature, and of those that do not, with at least each cut (k,) -> (k,), (k,).
-
-    As if no mark were wrong; each falls from 1 to 0 as the cut rises.
-    """
-    labels = _checked(labels, held_out)
-    above = [_above(held_out[labels == side], cuts) for side in (True, False)]
-    wrong, missing = rates.positives.value, rates.negatives.value
-    hits = ((1 - missing) * above[0] - wrong * above[1]) / rates.informative
-    alarms = ((1 - wrong) * above[1] - missing * above[0]) / rates.informative
-    return np.clip(hits, 0.0, 1.0), np.clip(alarms, 0.0, 1.0)
-
-
-def _above(values: Values, cuts: Values) -> Values:
-    """(n,), (k,) -> (k,) share of the values that are at least each cut."""
-    ordered = np.sort(values)
-    return 1.0 - np.searchsorted(ordered, cuts, side="left") / len(ordered)
-
-
-def debiased_share(labels: Flags, held_out: Values, fresh: Values, *, seed: int = 0) -> Score:
-    """Marks, their held-out scores and scores (m,) of fresh samples -> the share of samples that show the feature.
-
-    Adjusted count, at many cuts, their median: (share above - false) / (true - false), the rates being those of the
-    marks free of wrong ones. The interval is of RESAMPLES bootstraps of the marks, noise rates anew in each.
-    TooFewMarks, ShapeError.
-    """
-    labels = _checked(labels, held_out)
-    value = _share(labels, held_out, fresh)
-    draw = np.random.default_rng(seed)
-    sides = [np.flatnonzero(labels == side) for side in (True, False)]
-    again = []
-    for _ in range(RESAMPLES):
-        rows = np.concatenate([draw.choice(side, len(side)) for side in sides])
-        again.append(_share(labels[rows], held_out[rows], fresh))
-    low, high = np.quantile(again, (0.025, 0.975))
-    return Score("debiased_share", value, min(float(low), value), max(float(high), value), len(fresh))
-
-
-def _share(labels: Flags, held_out: Values, fresh: Values) -> float:
-    rates = noise_rates(labels, held_out)
-    cuts = np.quantile(held_out, LEVELS)
-    hits, alarms = true_rates(labels, held_out, rates, cuts)
-    apart = hits - alarms
-    usable = apart >= min(APART, float(apart.max()))
-    found = (_above(np.asarray(fresh), cuts)[usable] - alarms[usable]) / np.maximum(apart[usable], 1e-9)
-    return float(np.clip(np.median(found), 0.0, 1.0))
-
-
-def debiased_threshold(labels: Flags, held_out: Values, rates: NoiseRates, recall: float) -> float:
-    """Marks and held-out scores -> the largest cut that this share of what truly shows the feature reaches.
-
-    `recall` in (0, 1): up to 0.95 it was met within 0.03 from 500 marks a side and within 0.07 from 100, a fifth being
-    wrong; 0.99 is beyond what they tell. Scores have to be held out. A cut at the (1 - recall) quantile of the marked
-    positives, a part of which is wrong, would lie among those that do not show it.
-    """
-    labels = _checked(labels, held_out)
-    cuts = np.unique(held_out)
-    hits, _ = true_rates(labels, held_out, rates, cuts)
-    reached = np.flatnonzero(np.maximum.accumulate(hits[::-1])[::-1] >= recall)
-    return float(cuts[reached[-1]]) if len(reached) else float(cuts[0])
 
 
 def doubtful(labels: Flags, held_out: Values, most: int = 24) -> Indices:
