@@ -18,12 +18,13 @@ from sklearn.linear_model import LogisticRegression
 from unfeature import workflow
 from unfeature.errors import BadOption, NothingLeft, TooFewMarks
 from unfeature.features import automatic, load_feature
-from unfeature.features.automatic import FIRST, MARGINS, Automatic, gentle, lowest, measured_again, searched
+from unfeature.features.automatic import Automatic
 from unfeature.features.choosing import Choice, Point, choices
 from unfeature.features.counterfactual import Counterfactual
 from unfeature.features.fresh import Marked
 from unfeature.features.guides import ALONE
 from unfeature.features.opinion import bounded, conformal, line, prevalence, weighed
+from unfeature.features.trials import FIRST, MARGINS, gentle, lowest, measured_again, searched
 from unfeature.options import FindOptions, MarkOptions, PreviewOptions, SampleOptions
 from unfeature.reports.content import _choice
 from unfeature.reports.plots import choice_svg
@@ -121,34 +122,33 @@ def test_what_goes_too_far_is_not_taken_and_what_it_would_bring_is_said() -> Non
     points = [
         point("linear", 0.04, 0.05, 0.01, distance=LIMIT),
         point("pseudo-label", 0.03, 0.035, 0.02, distance=0.9),
+        point("counterfactual", 0.02, 0.03, 0.025, distance=1.5),
         point("counterfactual", 0.001, 0.003, 0.03, distance=2.5),
         point("counterfactual", 0.0001, 0.001, 0.04, distance=4.0),
     ]
     choice = Choice.of(points, 0.0042, LIMIT)
     assert (choice.picked, choice.reached, choice.front) == (1, False, (0, 1))
     assert choice.told() == [
-        "0.0042 is not reachable here with confidence without going too far. Taken is the lowest, the pseudo-label "
-        "direction: an estimated 0.0300 still show it, at most 0.0350 with 95 % confidence; it moves 30% of the "
-        "latents and changes the rest by 0.0200 (of 4 teachers measured, 2 are on the front). Mark more pictures, or "
+        "0.0042 is not reachable here without going too far. Taken is the lowest, the pseudo-label direction: "
+        "an estimated 0.0300 still show it, at most 0.0350 with 95 % confidence; it moves 30% of the latents and "
+        "changes the rest by 0.0200 (of 5 teachers measured, 2 are on the front). Mark more pictures, or "
         "ask for less:  mark --wanted-ratio",
         "the counterfactual feature would leave 0.0010 (at most 0.0030), but moves 30% of the latents and changes the "
         "rest by 0.0300: it takes them 2.5 times as far from those of pictures without the feature as a plain "
         "direction does. To have it nevertheless:  find --finder counterfactual --threshold 0.000 --margin 0.000",
     ]
-    assert Choice.of(points, 0.0042, 2.5).picked == 2, "with a longer limit it is taken"
-    lower = replace(points[2], upper=0.02)
+    assert Choice.of(points, 0.0042, 1.25).picked == 3, "twice as far is not too far to reach it"
+    lower = replace(points[3], upper=0.02)
     told = Choice.of([*points[:2], lower], 0.0042, LIMIT).told()
-    assert told[0].startswith("0.0042 is not reachable here with confidence without going too far. Taken is the lowest")
+    assert told[0].startswith("0.0042 is not reachable here with confidence. Taken is the lowest")
     assert told[1].startswith("the counterfactual feature would leave 0.0010 (at most 0.0200)")
-    alone = Choice.of(points[2:], 0.0042, LIMIT)
+    alone = Choice.of(points[3:], 0.0042, LIMIT)
     assert (alone.picked, alone.reached) == (0, True), "where nothing else is known, the nearest"
 
 
 def test_each_kind_is_measured_again() -> None:
     tried = [point("linear", 0.05, 0.06, 0.5), point("linear", 0.04, 0.05, 0.9), point("counterfactual", 0, 0.001, 0.1)]
-    assert measured_again(tried, 0.0042, LIMIT) == [tried[1], tried[2]]
-    far = [*tried[:2], replace(tried[2], distance=2.0), point("linear", 0.2, 0.3, 0.05), point("linear", 0.3, 0.4, 0.6)]
-    assert measured_again(far, 0.0042, LIMIT) == far[:4], "and the front of those near enough"
+    assert measured_again(tried, 0.0042) == [tried[1], tried[2]]
 
 
 # The second opinion
@@ -269,7 +269,7 @@ def test_out_of_reach_the_search_looks_for_the_lowest_that_does_not_go_too_far()
 
     def cost(finder: str, offset: float, margin: float) -> float:
         seen.append(point(finder, 0.5 - 0.4 * margin, 0.6, 0.1, distance=2 * margin - offset / 2))
-        return lowest(seen[-1], LIMIT)
+        return lowest(seen[-1], 0.01, LIMIT)
 
     asked(cost, 60, 1)
     within = [p for p in seen if p.distance <= LIMIT]
@@ -296,7 +296,7 @@ def test_it_chooses_explains_and_is_saved_with_its_reasons() -> None:
     found = Automatic(QUICK).find(GENERATOR, GALLERY, FEEDBACK)
     choice = found.about["choice"]
     assert choice["reached"] and choice["tried"] == 12
-    assert choice["points"][choice["picked"]]["distance"] <= choice["limit"]
+    assert choice["points"][choice["picked"]]["near"]
     assert any("second opinion: a probe of latents" in line for line in found.told())
     latents = GENERATOR.sample_latents(np.arange(70_000, 73_000))
     with torch.no_grad():
@@ -310,6 +310,17 @@ def test_it_chooses_explains_and_is_saved_with_its_reasons() -> None:
     assert "<svg" in choice_svg(choice) and choice_svg(choice) == choice_svg(json.loads(json.dumps(choice)))
     assert choice_svg(None) == "" and _choice({}) == ()
     assert _choice({"choice": choice})[0].startswith("Chosen: ")
+
+
+def test_out_of_reach_it_looks_again_and_takes_what_does_not_go_too_far() -> None:
+    found = Automatic(QUICK, replace(ALONE, wanted_ratio=1e-6)).find(GENERATOR, GALLERY, FEEDBACK)
+    choice = found.about["choice"]
+    taken = choice["points"][choice["picked"]]
+    assert (choice["tried"], choice["reached"], taken["near"]) == (24, False, True)
+    assert all(taken["left"] <= point["left"] for point in choice["points"] if point["near"])
+    assert taken["margin"] == found.margin and taken["threshold"] == found.threshold
+    assert any("Taken is the lowest" in line for line in found.told())
+    assert any("times as far" in line and "find --finder" in line for line in found.told())
 
 
 def test_a_direction_of_which_keeping_leaves_nothing_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ import torch
 
 from unfeature import options as o
 from unfeature import teacher, workflow
-from unfeature.features.automatic import OFFSETS
 from unfeature.features.choosing import Point
+from unfeature.features.trials import OFFSETS
 from unfeature.store import Run
 from unfeature.workflow import inputs, read_options
 
@@ -34,7 +34,9 @@ def compared(folder: Path, feature: str) -> list[tuple[Point, float]]:
     judge = inputs.the_judge(Run(folder), generator, about.seed)
     sample = teacher.draw(generator, judge, None, COUNT, about.seed)
     choice = facts["about"]["choice"]
-    points = [Point(**{key: value for key, value in p.items() if key != "left"}) for p in choice["points"]]
+    points = [
+        Point(**{key: value for key, value in p.items() if key not in {"left", "near"}}) for p in choice["points"]
+    ]
     mine = [point for point in points if point.finder == points[choice["picked"]].finder]
     told = []
     for point in mine:

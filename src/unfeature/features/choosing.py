@@ -13,6 +13,9 @@ TEACHERS = 0.3
 """Of the wanted ratio, what a teacher may leave by estimate: its copy leaves more. Without that, copies from 500 marks
 a side left 0.0053 and 0.0042 where 0.0042 was wanted (mnist-vae and mnist-gan, thickness, run seed 5)."""
 
+REACHING = 2.0
+"""Times as far as a plain direction a teacher may go that reaches the wanted ratio; others may go as far as it."""
+
 DIRECTIONS = {"linear": "the direction of the marks", "pseudo-label": "the pseudo-label direction"}
 SEARCH = "the counterfactual feature"
 
@@ -70,6 +73,10 @@ class Point:
         """What is compared with the wanted ratio: the bound, or the estimate with room for a copy."""
         return max(self.upper, self.ratio / TEACHERS)
 
+    def near(self, wanted: float, limit: float) -> bool:
+        """Whether it goes no farther than it may, a plain direction's distance being the limit."""
+        return self.distance <= (REACHING if self.left <= wanted else 1) * limit
+
     @property
     def cost(self) -> tuple[float, float]:
         """Change on the rest, and what is left: both the lower the better."""
@@ -100,19 +107,19 @@ class Choice:
 
     points: tuple[Point, ...]
     front: tuple[int, ...]
-    """Of those that do not go too far, gentlest first."""
+    """Of those that go no farther than they may, gentlest first."""
     picked: int
     reached: bool
     """Whether at most the wanted ratio is left by the one taken."""
     wanted: float
     limit: float
-    """The distance that is too far."""
+    """How far a plain direction goes."""
 
     @classmethod
     def of(cls, points: Sequence[Point], wanted: float, limit: float) -> Choice:
-        """Of at least one point, from those within the limit where there are any: the gentlest of which at most the
-        wanted ratio is left, else that of the least."""
-        near = [i for i, point in enumerate(points) if point.distance <= limit]
+        """Of at least one point, from those near enough where there are any: the gentlest of which at most the wanted
+        ratio is left, else that of the least."""
+        near = [i for i, point in enumerate(points) if point.near(wanted, limit)]
         near = near or [min(range(len(points)), key=lambda i: points[i].distance)]
         front = tuple(near[i] for i in pareto([points[i].cost for i in near]))
         picked, reached = gentlest([point.left for point in points], front, wanted)
@@ -130,18 +137,18 @@ class Choice:
                 f"{estimate}; {change} ({tried})."
             )
             return [first, *self._by_kind()]
-        lack = "confidence" if point.upper > self.wanted else "room for a copy, which leaves more"
         farther = self._beyond()
-        lack += "" if farther is None else " without going too far"
+        lack = "with confidence" if point.upper > self.wanted else "with room for a copy, which leaves more"
+        lack = "without going too far" if farther is not None and farther.left <= self.wanted else lack
         first = (
-            f"{wanted} is not reachable here with {lack}. Taken is the lowest, {point.named()}: "
+            f"{wanted} is not reachable here {lack}. Taken is the lowest, {point.named()}: "
             f"{estimate}; {change} ({tried}). Mark more pictures, or ask for less:  mark --wanted-ratio"
         )
         return [first, *([] if farther is None else [self._farther(farther)]), *self._by_kind()]
 
     def _beyond(self) -> Point | None:
         """Of those that go too far the gentlest that reaches the wanted ratio, else the lowest, if lower than taken."""
-        beyond = [point for point in self.points if point.distance > self.limit]
+        beyond = [point for point in self.points if not point.near(self.wanted, self.limit)]
         reaching = [point for point in beyond if point.left <= self.wanted]
         if reaching:
             return min(reaching, key=lambda p: p.harm)
@@ -178,11 +185,12 @@ class Choice:
         return f"{other} would reach it too, and change {least.changes()}."
 
     def _near(self) -> list[Point]:
-        return [point for point in self.points if point.distance <= self.limit]
+        return [point for point in self.points if point.near(self.wanted, self.limit)]
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the sentences."""
-        points = [asdict(point) | {"left": point.left} for point in self.points]
+        own = [{"left": point.left, "near": point.near(self.wanted, self.limit)} for point in self.points]
+        points = [asdict(point) | told for point, told in zip(self.points, own, strict=True)]
         return {**asdict(self), "points": points, "told": self.told()}
 
 

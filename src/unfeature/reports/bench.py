@@ -27,6 +27,13 @@ WITHIN = (1.0, 0.4)
 """Decades of an axis below which numbers between powers of ten are written, and below which all of them."""
 
 
+class _Plain(LogFormatter):
+    """Writes 0.2 where matplotlib's own would write 2e-01."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def bench_table(results: Mapping[str, Any]) -> str:
     """Markdown: a line for each combination and row, means over the seeds with their least and largest."""
     rows: Rows = results["rows"]
@@ -106,7 +113,7 @@ def bench_svg(results: Mapping[str, Any]) -> str:
             panel.set(xscale="log", yscale="log", xlabel=f"never had it, yet changed, %{pixels}")
             for axis in (panel.xaxis, panel.yaxis):
                 axis.set_major_formatter("{x:g}")
-                axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=WITHIN))
+                axis.set_minor_formatter(_Plain(labelOnlyBase=False, minor_thresholds=WITHIN))
             for cell in cells:
                 _points(panel, cell, names.index(cell["values"][axes[-1]]))
         for panel in panels[len(groups) :]:

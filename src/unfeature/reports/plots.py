@@ -157,7 +157,7 @@ def choice_svg(choice: Any) -> str:
             colour = UNLEARNED if point["finder"] == "counterfactual" else TEACHER
             x, y = 100 * point[harm], 100 * point["ratio"]
             left = 100 * point.get("left", point["upper"])  # files of earlier versions do not tell it, nor distances
-            near = point.get("distance", 0.0) <= choice.get("limit", 0.0)
+            near = point.get("near", True)
             axes.vlines([x], [y], [left], color=colour, linewidth=1.6, alpha=0.55)
             axes.plot([x], [y], color=colour, marker="o", markersize=4, markerfacecolor=colour if near else "none")
         axes.plot([100 * taken[harm]], [100 * taken["ratio"]], "o", markersize=10, markerfacecolor="none", color=INK)
