@@ -125,7 +125,7 @@ class FindOptions(Options):
     )
     samples: int = Field(20_000, ge=100, le=1_000_000, description="Fresh samples that a guide scores, at most.")
     search_steps: int = Field(400, ge=1, le=1_000_000, description="Steps in which the latent search is learnt.")
-    trials: int = Field(40, ge=10, le=100_000, description="Teachers that `--finder auto` tries.")
+    trials: int = Field(40, ge=10, le=100_000, description="Teachers that `--finder auto` tries, once or twice.")
     seconds: float | None = Field(
         None,
         gt=0,
