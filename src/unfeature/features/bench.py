@@ -76,8 +76,15 @@ class Bench:
 
     def distance(self, latents: Tensor) -> float:
         """Of latents (n, d) from those of pictures without the feature, in variances of the generator's own."""
-        scale = Scale.of(self.latents)
-        return frechet(scale(latents), scale(self.latents[self.rest]))
+        return frechet(self._scale(latents), self._free)
+
+    @cached_property
+    def _scale(self) -> Scale:
+        return Scale.of(self.latents)
+
+    @cached_property
+    def _free(self) -> Tensor:
+        return self._scale(self.latents[self.rest])
 
     @cached_property
     def origin(self) -> float:

@@ -64,11 +64,11 @@ class Trials:
     ) -> list[Point]:
         """So many more as the options say, where little of that cost is expected; fewer where the seconds are up."""
         before, begin = len(self.tried), {name: (*first, *FIRST[name]) for name in self.variants}
+        units = {name: self._unit(base) for name, base in self.variants.items()}
         self.asked += self.options.trials
 
         def told(finder: str, offset: float, margin: float) -> float:
-            base = self.variants[finder]
-            unit = self._unit(base)
+            base, unit = self.variants[finder], units[finder]
             self.tried.append(self.bench.measure(finder, base.adjusted(base.threshold + offset * unit, margin * unit)))
             self.on_step(len(self.tried), self.asked)
             return cost(self.tried[-1])
