@@ -158,7 +158,7 @@ class UnlearnOptions(Options):
     perceptual: float = Field(1.0, ge=0, le=1000, description="Weight of MS-SSIM within them; 0 leaves it out.")
     l1: Literal["mean", "sum"] = Field("mean", description="Absolute differences averaged or summed over pixels.")
     shortfall: float = Field(
-        0.0, ge=0, le=1000, description="Weight of what a copy lacks of each of the teacher's edits, along it."
+        0.0, ge=0, le=1000, description="Weight of what a copy lacks of each edit, while it is behind its teacher."
     )
     penalty: float = Field(
         1.0, ge=0, le=1_000_000, description="Weight of what baselines say of the weights: amnesia's and repulsion's."

@@ -6,7 +6,9 @@ the whole of each edit: with e = f(z) - f(z^), the pictures having N values,
     L_short = sim(z) max(0, <g(z) - f(z^), e>) / (|e| sqrt(N))                                                   (13)
 
 which is what is missing of the edit, along it, as a root mean square: a copy that edits too little pays for it, however
-its differences are spread. Nobody's opinion is in it that could be pleased by something else.
+its differences are spread. Nobody's opinion is in it that could be pleased by something else. It counts while the copy
+is behind its teacher on average: where edits are hard to follow, one that paid for each that is too short and for none
+that is too long would go farther than its teacher.
 """
 
 from __future__ import annotations
@@ -22,13 +24,17 @@ from unfeature.errors import BadOption
 from unfeature.protocols import GuidedFeature
 from unfeature.unlearners.bank import PIXELS, Bank, Batch, latents_of
 from unfeature.unlearners.instant import best_edit
-from unfeature.unlearners.loop import Loop
+from unfeature.unlearners.loop import Gradient, Loop, Term
 from unfeature.unlearners.searched import Pool
 from unfeature.unlearners.training import Training
 
 SAME = 0.1
 """Share of its teacher's variety below which a copy is dead: it makes one and the same picture whatever the latent.
 With a rate of 0.002 for all weights a public DCGAN's, 0.02 in size, ended so within 50 steps, and never moved again."""
+
+
+BEHIND = 20
+"""Steps over which it is told whether a copy is behind its teacher."""
 
 
 class Distilling(Loop):
@@ -39,6 +45,9 @@ class Distilling(Loop):
 
     pool: Pool | None = None
     """Latents that are searched for in the copy while it trains, where that is asked for."""
+
+    behind = math.nan
+    """What the copy lacks of an edit, along it: a running mean, below 0 where it goes farther than its teacher."""
 
     def prepare(self) -> None:
         """The pool, at its beginning."""
@@ -66,12 +75,14 @@ class Distilling(Loop):
         return Batch.joined([batch, self.seen(own, made=batch.pictures is not None)])
 
     def tensors(self) -> dict[str, Tensor]:
-        """And where the pool is."""
-        return super().tensors() | ({"pool": self.pool.latents} if self.pool is not None else {})
+        """And where the pool is, and how far behind the copy."""
+        pool = {"pool": self.pool.latents} if self.pool is not None else {}
+        return super().tensors() | {"behind": torch.tensor(self.behind, dtype=torch.float64)} | pool
 
     def put_back(self, tensors: dict[str, Tensor]) -> None:
-        """And the pool."""
+        """And both."""
         super().put_back(tensors)
+        self.behind = float(tensors["behind"])
         if self.pool is not None:
             self.pool.latents = tensors["pool"]
 
@@ -124,15 +135,36 @@ class Distilling(Loop):
             return told
         with torch.no_grad(), self.fabric.autocast():
             before = self.teacher.synthesize(batch.latents[flags])
-        missing = shortfall(made[flags], target[flags], before.float()).sum() / len(flags)
-        return replace(told, total=told.total + options.shortfall * missing)
+        missing = lacking(made[flags], target[flags], before.float())
+        self._lacking.append(missing.detach())
+        if self.behind <= 0:
+            return told
+        return replace(told, total=told.total + options.shortfall * missing.clamp_min(0).sum() / len(flags))
+
+    def gradient(self, batch: Batch, of: Term) -> tuple[dict[str, float], Gradient]:
+        """As ever; then the running mean is told of the batch."""
+        self._lacking: list[Tensor] = []
+        told = super().gradient(batch, of)
+        if self.options.shortfall and of == "total":
+            found = torch.cat([*self._lacking, torch.zeros(0, device=self.fabric.device)])
+            self._follow(torch.stack([found.sum(), torch.full_like(found.sum(), len(found))]))
+        return told
+
+    def _follow(self, found: Tensor) -> None:
+        """The running mean after another batch: (2,) the sum of what is lacking, and of how many, in this process."""
+        every = self.fabric.all_reduce(found, reduce_op="sum") if self.fabric.world_size > 1 else found
+        assert isinstance(every, Tensor)
+        total, many = every.tolist()
+        if many:
+            before = total / many if math.isnan(self.behind) else self.behind
+            self.behind = before + (total / many - before) / BEHIND
 
 
-def shortfall(g: Tensor, f: Tensor, before: Tensor) -> Tensor:
-    """(13): pictures (n, c, h, w) of the copy, the teacher and the original -> (n,), in [0, 1]; 0 for whole edits."""
+def lacking(g: Tensor, f: Tensor, before: Tensor) -> Tensor:
+    """(n, c, h, w) of the copy, the teacher and the original -> (n,), in [-1, 1]: 0 for whole edits, less beyond."""
     edit = (before - f).flatten(1)
     along = ((g - f).flatten(1) * edit).sum(dim=1) / torch.linalg.vector_norm(edit, dim=1).clamp_min(1e-3)
-    missing: Tensor = along.clamp_min(0) / math.sqrt(edit.shape[1])
+    missing: Tensor = along / math.sqrt(edit.shape[1])
     return missing
 
 
