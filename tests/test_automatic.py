@@ -142,6 +142,8 @@ def test_what_goes_too_far_is_not_taken_and_what_it_would_bring_is_said() -> Non
     told = Choice.of([*points[:2], lower], 0.0042, LIMIT).told()
     assert told[0].startswith("0.0042 is not reachable here with confidence. Taken is the lowest")
     assert told[1].startswith("the counterfactual feature would leave 0.0010 (at most 0.0200)")
+    told = Choice.of([points[2], replace(lower, distance=3.0)], 0.0042, 1.5).told()
+    assert "2.0 times as far from those of pictures without the feature as they are without any edit" in told[1]
     alone = Choice.of(points[3:], 0.0042, LIMIT)
     assert (alone.picked, alone.reached) == (0, True), "where nothing else is known, the nearest"
 

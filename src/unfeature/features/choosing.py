@@ -113,7 +113,7 @@ class Choice:
     """Whether at most the wanted ratio is left by the one taken."""
     wanted: float
     limit: float
-    """How far a plain direction goes."""
+    """How far a plain direction goes, or the feature itself where there is none."""
 
     @classmethod
     def of(cls, points: Sequence[Point], wanted: float, limit: float) -> Choice:
@@ -157,11 +157,13 @@ class Choice:
 
     def _farther(self, point: Point) -> str:
         """What going too far would bring, and how to have it."""
+        plain = any(other.finder in DIRECTIONS for other in self.points)
+        measure = "a plain direction does" if plain else "they are without any edit"
         return (
             f"{point.named()} would leave {point.ratio:.4f} (at most {point.upper:.4f}), but moves "
             f"{point.rewritten:.0%} of the latents and changes {point.changes()}: it takes them "
-            f"{point.distance / self.limit:.1f} times as far from those of pictures without the feature as a plain "
-            f"direction does. To have it nevertheless:  {point.command()}"
+            f"{point.distance / self.limit:.1f} times as far from those of pictures without the feature as "
+            f"{measure}. To have it nevertheless:  {point.command()}"
         )
 
     def _by_kind(self) -> list[str]:
