@@ -333,7 +333,7 @@ def test_a_search_is_chosen_and_what_stays(browser: Browser, served: Served) -> 
     page.get_by_label(re.compile("More steps")).fill("20")
     page.get_by_role("button", name="Unlearn", exact=True).click()
     page.get_by_role("progressbar").wait_for()
-    page.get_by_role("link", name="Compare before and after").wait_for()
+    page.get_by_role("link", name="Compare before and after").wait_for(timeout=5 * MINUTE)  # a search is learnt
     expect(page.get_by_role("heading", name="How it was found")).to_be_visible()
     expect(page.get_by_text("kept as it is: digit, bold.")).to_be_visible()
     expect(page.get_by_role("link", name="Open the report")).to_have_count(0)
