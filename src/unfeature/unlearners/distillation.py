@@ -161,7 +161,7 @@ class Distilling(Loop):
 
 
 def lacking(g: Tensor, f: Tensor, before: Tensor) -> Tensor:
-    """(n, c, h, w) of the copy, the teacher and the original -> (n,), in [-1, 1]: 0 for whole edits, less beyond."""
+    """(13), signed: (n, c, h, w) of copy, teacher, original -> (n,), in [-1, 1]; 0 for whole edits, less beyond."""
     edit = (before - f).flatten(1)
     along = ((g - f).flatten(1) * edit).sum(dim=1) / torch.linalg.vector_norm(edit, dim=1).clamp_min(1e-3)
     missing: Tensor = along / math.sqrt(edit.shape[1])
