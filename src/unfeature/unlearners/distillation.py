@@ -32,7 +32,6 @@ SAME = 0.1
 """Share of its teacher's variety below which a copy is dead: it makes one and the same picture whatever the latent.
 With a rate of 0.002 for all weights a public DCGAN's, 0.02 in size, ended so within 50 steps, and never moved again."""
 
-
 BEHIND = 20
 """Steps over which it is told whether a copy is behind its teacher."""
 
@@ -136,22 +135,22 @@ class Distilling(Loop):
         with torch.no_grad(), self.fabric.autocast():
             before = self.teacher.synthesize(batch.latents[flags])
         missing = lacking(made[flags], target[flags], before.float())
-        self._lacking.append(missing.detach())
+        self._found += torch.stack([missing.detach().sum(), torch.ones_like(missing).sum()])
         if self.behind <= 0:
             return told
         return replace(told, total=told.total + options.shortfall * missing.clamp_min(0).sum() / len(flags))
 
     def gradient(self, batch: Batch, of: Term) -> tuple[dict[str, float], Gradient]:
         """As ever; then the running mean is told of the batch."""
-        self._lacking: list[Tensor] = []
+        self._found = torch.zeros(2, device=self.fabric.device)  # sum of what is lacking, and of how many
         told = super().gradient(batch, of)
         if self.options.shortfall and of == "total":
-            found = torch.cat([*self._lacking, torch.zeros(0, device=self.fabric.device)])
-            self._follow(torch.stack([found.sum(), torch.full_like(found.sum(), len(found))]))
+            self._follow()
         return told
 
-    def _follow(self, found: Tensor) -> None:
-        """The running mean after another batch: (2,) the sum of what is lacking, and of how many, in this process."""
+    def _follow(self) -> None:
+        """The running mean after another batch of all processes."""
+        found = self._found
         every = self.fabric.all_reduce(found, reduce_op="sum") if self.fabric.world_size > 1 else found
         assert isinstance(every, Tensor)
         total, many = every.tolist()
