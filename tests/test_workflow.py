@@ -11,11 +11,12 @@ import pytest
 import torch
 from conftest import VERBS, Command, contents
 
-from unfeature import load_generator, workflow
+from unfeature import judging, load_generator, once, workflow
 from unfeature.artifacts import Evaluation, Feedback
 from unfeature.errors import MissingStep, WrongGenerator
 from unfeature.evaluation import Evaluator
 from unfeature.generators.loading import read_safetensors, to_safetensors
+from unfeature.metrics.strokes import Slant
 from unfeature.options import (
     EvaluateOptions,
     FindOptions,
@@ -25,7 +26,6 @@ from unfeature.options import (
     SampleOptions,
     UnlearnOptions,
 )
-from unfeature.rows import KNOWN
 from unfeature.seeds import stream
 
 JUDGE = """
@@ -199,34 +199,51 @@ def test_a_copy_that_learned_nothing_scores_as_the_original(tiny_run: Path) -> N
     assert found.row("unlearned").distribution == found.row("original").distribution
 
 
-def test_what_is_known_of_the_original_is_not_looked_at_again_and_changes_no_byte(
+def test_what_is_known_of_original_and_teacher_is_not_looked_at_again_and_changes_no_byte(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = tiny_run / "unlearned.safetensors"
     _, facts = read_safetensors(copy.name, copy.read_bytes())
-    copies = {"trained": copy.read_bytes()}
-    copies["untrained"] = to_safetensors(load_generator("mnist-vae").module.state_dict(), facts)
+    trained = copy.read_bytes()
+    untrained = to_safetensors(load_generator("mnist-vae").module.state_dict(), facts)
     looked: list[int] = []
     see = Evaluator.see
     monkeypatch.setattr(Evaluator, "see", lambda self, images: looked.append(len(images)) or see(self, images))
 
-    def told(which: str) -> tuple[bytes, int]:
-        copy.write_bytes(copies[which])
+    def told(weights: bytes, memory: once.Memory) -> tuple[bytes, int]:
+        monkeypatch.setattr(once, "KNOWN", memory)
+        copy.write_bytes(weights)
         looked.clear()
         workflow.evaluate(tiny_run, EvaluateOptions(count=200))
         return (tiny_run / "evaluation.json").read_bytes(), sum(looked)
 
-    trained, untrained = told("trained"), told("untrained")
-    monkeypatch.setattr(KNOWN, "room", 2**27)
-    assert told("trained") == trained, "nothing was known yet"
-    again = told("untrained")
-    assert again[0] == untrained[0] and 200 < again[1] < 400 < untrained[1], "the copy's and the teacher's at most"
+    memory = once.Memory(2**27)
+    first, other = told(trained, once.Memory()), told(untrained, once.Memory())
+    assert told(trained, memory) == first, "nothing was known yet"
+    assert told(untrained, memory) == (other[0], 200), "the copy's pictures alone"
+    workflow.find(tiny_run, FindOptions(margin=2.0))
+    workflow.unlearn(tiny_run, UnlearnOptions(steps=1))
+    other_feature = told(copy.read_bytes(), once.Memory())
+    again = told(copy.read_bytes(), memory)
+    assert again[0] == other_feature[0] and 200 < again[1] < 400, "its teacher's, not the original's"
     request = tiny_run / "request.json"
-    request.write_text(json.dumps({**json.loads(request.read_text()), "cut": 5.0}))  # another judge
-    monkeypatch.setattr(KNOWN, "room", 0)
-    other = told("trained")
-    monkeypatch.setattr(KNOWN, "room", 2**27)
-    assert told("trained") == other != trained
+    request.write_text(json.dumps({**json.loads(request.read_text()), "cut": 5.0}))
+    other_judge = told(copy.read_bytes(), once.Memory())
+    assert told(copy.read_bytes(), memory) == other_judge != other_feature
+
+
+def test_a_cut_is_fixed_once_for_each_original_share_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    measure = Slant.measure
+    monkeypatch.setattr(Slant, "measure", lambda self, images: measured.append(len(images)) or measure(self, images))
+    monkeypatch.setattr(judging, "CALIBRATION", 100)
+    monkeypatch.setattr(once, "KNOWN", once.Memory(2**20))
+    vae, gan = load_generator("mnist-vae"), load_generator("mnist-gan")
+    asked = [(vae, 0, 0.1), (vae, 1, 0.1), (vae, 0, 0.2), (gan, 0, 0.1)]
+    cuts = [getattr(judging.load_judge("slant", *which), "cut", None) for which in asked]
+    assert len(set(cuts)) == 4 and sum(measured) == 400
+    assert [getattr(judging.load_judge("slant", *which), "cut", None) for which in asked] == cuts
+    assert sum(measured) == 400
 
 
 def test_a_generator_that_never_had_it_has_a_row_without_pairs(tiny_run: Path, command: Command) -> None:

@@ -14,8 +14,9 @@ from unfeature.errors import BadOption
 from unfeature.intervals import mcnemar
 from unfeature.metrics.judges import CutJudge
 from unfeature.metrics.matrix import Kept, MatrixSums, Told
+from unfeature.once import known
 from unfeature.protocols import AttributeJudge, Extractor, Feature, Generator, Judge, Look, Reference
-from unfeature.rows import Rows, Seen, known
+from unfeature.rows import Rows, Seen
 from unfeature.seeds import Seeds, normal_rows, stream
 
 MOST_REJECTED = 50
@@ -35,14 +36,15 @@ class Evaluator:
         *,
         asked: Sequence[str] = (),
         original: str = "",
+        teacher: str = "",
     ) -> None:
         """`on_batch` is told how many samples are done, of how many.
 
         asked: rows of ASKED that are made too. original: all that what is seen in its samples depends on, weights,
-        judge, extractor, n and seed; where it is told they are looked at once for all evaluations of a process, as far
-        as KNOWN has room.
+        judge, extractor, n and seed; teacher: all that, and the feature. Where they are told their pictures are looked
+        at once for all evaluations of a process, as far as KNOWN has room.
         """
-        self.asked, self.original = asked, original
+        self.asked, self.original, self.teacher = asked, original, teacher
         self.judge, self.extractor, self.n, self.seed = judge, extractor, n, seed
         self.seeds: dict[str, list[int]] = {}
         self._on_batch, self._done, self._total = on_batch, 0, (3 + ("control" in asked)) * n
@@ -119,7 +121,8 @@ class Evaluator:
 
     def rows(self, generator: Generator, others: Mapping[str, Judge] | None = None) -> Rows:
         """The table, still empty, its reference drawn; `others` judge other features of the run."""
-        return Rows(self.reference(generator), others, self.asked, self.original)
+        names = {"original": self.original, "filter": self.original, "teacher": self.teacher}
+        return Rows(self.reference(generator), others, self.asked, names)
 
     def rejection_filter(self, generator: Generator, rows: Rows) -> None:
         """Fill the row of the original's samples that the judge lets pass: n of them, disjoint from the reference."""
@@ -157,15 +160,13 @@ class Evaluator:
         sums: MatrixSums | None = None
         start = 0
         for latents, before in self._seen("evaluate", original, seeds):
-            images = before.look.images
-            flagged = feature.contains(latents).cpu()
-            erased = feature.erase(latents)[flagged]
+            images, step = before.look.images, seeds[start : start + len(latents)]
+            make = partial(self._erased, original, feature, latents, before, step)
+            flagged, teacher, moved = known(self.teacher, ("erased", start), make, lambda made: made[1].bytes)
             with torch.no_grad():
-                teacher = before.replaced(flagged, self.see(original.synthesize(erased))) if len(erased) else before
                 after = {row: self.see(copy.synthesize(latents)) for row, copy in copies.items()}
                 told, now = (self._told(seen.look.logits, seen.scores) for seen in (before, after["unlearned"]))
-                step = seeds[start : start + len(images)][flagged.numpy()]
-                placebo = self._placebo(original, latents[flagged], erased, step) or told.rows(flagged)
+                placebo = moved or told.rows(flagged)
                 sums = sums or MatrixSums(self.attributes(before.look.logits.shape[1]), kept)
                 sums.update(told, now, (before.look.shows, after["unlearned"].look.shows), images, flagged, placebo)
             for row, seen in {"original": before, "teacher": teacher, **after}.items():
@@ -176,6 +177,16 @@ class Evaluator:
             self._advance(len(latents))
         matrix = {"matrix": sums.compute().to_json()} if sums is not None and sums.attributes else {}
         return _compared(flips) | matrix
+
+    @torch.no_grad()
+    def _erased(
+        self, original: Generator, feature: Feature, latents: Tensor, before: Seen, seeds: Seeds
+    ) -> tuple[Tensor, Seen, Told | None]:
+        """Which of latents (m, d) the feature flags, (m,) bool; what is seen at them erased; what a placebo makes."""
+        flagged = feature.contains(latents).cpu()
+        erased = feature.erase(latents)[flagged]
+        teacher = before.replaced(flagged, self.see(original.synthesize(erased))) if len(erased) else before
+        return flagged, teacher, self._placebo(original, latents[flagged], erased, seeds[flagged.numpy()])
 
     def _placebo(self, original: Generator, latents: Tensor, erased: Tensor, seeds: Seeds) -> Told | None:
         """What is told of latents (m, d) moved as far as `erased` is, each in a direction of its own; None for none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from unfeature.drawing import BATCH, batches
 from unfeature.errors import BadFile, BadOption, UnknownName
 from unfeature.metrics import EXTRACTORS, MEASUREMENTS
 from unfeature.metrics.judges import CallableAttributeJudge, CallableJudge, CutJudge, cut_at, load_measurement
+from unfeature.once import known
 from unfeature.options import MarkOptions
 from unfeature.plugins import call_object, is_file_reference, load_object
 from unfeature.protocols import AttributeJudge, Extractor, Generator, Judge, Measurement
@@ -123,7 +125,8 @@ def load_judge(reference: str, generator: Generator, seed: int, share: float, cu
     measurement = load_measurement(reference)
     if cut is not None:
         return CutJudge(measurement, cut)
-    return _calibrated(measurement, generator, stream("calibrate", seed, 0, CALIBRATION), share)
+    make = partial(_calibrated, measurement, generator, stream("calibrate", seed, 0, CALIBRATION), share)
+    return known(generator.spec.id, ("calibrate", reference, seed, share), make, sys.getsizeof)
 
 
 def _guarded(reference: str, function: Any) -> Callable[[Tensor], Any]:

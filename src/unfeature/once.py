@@ -61,3 +61,13 @@ class Memory:
         while self._used > self.room:
             self._used -= self._held.popitem(last=False)[1][0]
         return value
+
+
+KNOWN = Memory()
+"""Of originals and of teachers: what is seen in their samples, and the scores of it that no copy has a part in. Without
+room unless a process is to measure many copies of an original, as a benchmark's are."""
+
+
+def known(name: str, what: tuple[Hashable, ...], make: Callable[[], T], size: Callable[[T], int]) -> T:
+    """What `make` makes of what is so named, from KNOWN where it has a name; as `Memory.of`."""
+    return KNOWN.of((name, *what), make, size) if name else make()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,11 +13,9 @@ from unfeature.metrics import METRICS
 from unfeature.metrics.distribution import distribution
 from unfeature.metrics.judges import CutJudge
 from unfeature.metrics.ratio import corrected, declares_rates
-from unfeature.once import Memory
+from unfeature.once import known
 from unfeature.protocols import Judge, Look, Metric, Paired, Reference
 from unfeature.tables import resolve
-
-T = TypeVar("T")
 
 ABOUT = {
     "original": "the generator as it came",
@@ -33,17 +30,8 @@ ABOUT = {
 ASKED, ALONE = ("control", "instant"), ("filter", "control")
 """Rows that are there where they are asked for; rows whose images have no pair at the original's latents."""
 
-KNOWN = Memory()
-"""Of originals: what is seen in their samples, and the scores of it that no copy has a part in. Without room unless a
-process is to measure many copies of an original, as a benchmark's are."""
-
 SCORE = 2**10
 """Bytes that a score is taken for."""
-
-
-def known(original: str, what: tuple[Hashable, ...], make: Callable[[], T], size: Callable[[T], int]) -> T:
-    """What `make` makes of the original so named, from KNOWN where it has a name; as `Memory.of`."""
-    return KNOWN.of((original, *what), make, size) if original else make()
 
 
 @dataclass(frozen=True)
@@ -92,10 +80,10 @@ class Rows:
         reference: Reference,
         others: Mapping[str, Judge] | None = None,
         asked: Sequence[str] = (),
-        original: str = "",
+        names: Mapping[str, str] | None = None,
     ) -> None:
-        """`original`: as the Evaluator's."""
-        self.original = original
+        """`names`: what is known of a row in which no copy has a part, as the Evaluator's `original` and `teacher`."""
+        self.names = dict(names or {})
         made = [row for row in ABOUT if row not in ASKED or row in asked]
         self.others = dict(others or {})
         """Feature -> judge of other features that the run answers for."""
@@ -140,9 +128,8 @@ class Rows:
 
     def _of(self, row: str, metric: Metric) -> list[Score]:
         """What a metric tells of a row; known where no copy has a part in it."""
-        if metric.paired or row not in ("original", "filter"):
-            return metric.compute()
-        return known(self.original, (row, type(metric)), metric.compute, lambda told: SCORE * len(told))
+        name = self.names.get("teacher" if metric.paired and row in self.names else row, "")
+        return known(name, (row, type(metric)), metric.compute, lambda told: SCORE * len(told))
 
 
 def floor(rows: tuple[Row, ...]) -> dict[str, Score]:

@@ -27,7 +27,7 @@ from unfeature.workflow.marking import versions
 from unfeature.workflow.whole import run
 
 ROOM = 2**29
-"""Bytes in which each process keeps what it saw in the originals; of one, a feature and a seed of digits, 10**8."""
+"""Bytes in which each process keeps what it saw in originals and teachers; of digits, one feature and seed, 1.5e8."""
 
 CELL, DONE, LOCK = "cell.json", "report.json", ".cell.lock"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -130,7 +130,7 @@ def _begin_worker() -> None:
     """One thread, and room for what cells share; where whoever began the benchmark is killed, nobody stays at work."""
     import torch
 
-    from unfeature.rows import KNOWN
+    from unfeature.once import KNOWN
 
     torch.set_num_threads(1)
     KNOWN.room = ROOM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -83,8 +84,9 @@ def evaluate(
         feedback, images = run.read_as("feedback.json", Feedback), pictures(run, generator)
         judged, looked = described(request.judge, judge, images), about_extractor(extractor)
         original = json.dumps([generator.spec.id, judged, looked, options.count, about.seed])
-        asked = [row for row in ASKED if getattr(options, row)]
-        evaluator = Evaluator(judge, extractor, options.count, about.seed, on_batch, asked=asked, original=original)
+        teacher = original + hashlib.sha256(run.read("feature.safetensors")).hexdigest()
+        asked, same = [row for row in ASKED if getattr(options, row)], {"original": original, "teacher": teacher}
+        evaluator = Evaluator(judge, extractor, options.count, about.seed, on_batch, asked=asked, **same)
         copies = {"unlearned": student}
         if options.instant:
             copies["instant"] = InstantEdit(UnlearnOptions(), seed=about.seed).unlearn(generator, feature)
