@@ -42,6 +42,10 @@ steps = 4
 [base.evaluate]
 count = 200
 
+[base.attack]
+attack = ["quantisation"]
+samples = 100
+
 [axes.generator.mnist-vae]
 generator = "mnist-vae"
 
@@ -51,6 +55,9 @@ alpha = 0.1
 [axes.alpha."1".unlearn]
 alpha = 1.0
 """
+
+
+SHARES = {"original": 0.9, "unlearned": 0.05, "control": 0.02}
 
 
 def options(**more: object) -> BenchOptions:
@@ -121,6 +128,23 @@ def test_the_table_tells_means_and_ranges_over_seeds() -> None:
     assert "| flips, untouched | target ratio, slant | fd100_x |" in bench_table(told)
     drawn = bench_svg(told)
     assert drawn == bench_svg(json.loads(json.dumps(told))) and "<svg" in drawn
+
+
+def test_the_table_tells_what_attacks_brought_back() -> None:
+    rows = [row("paper", 0, 0.02), row("paper", 1, 0.01), row("mine", 0, 0.0)]
+    told = {"title": "T", "axes": ["method"], "rows": rows}
+    assert "brought back" not in bench_table(told)
+    for cell, copy in zip(rows, (12, None), strict=False):
+        sides = {target: {"figure": score(share), "steps": 200} for target, share in SHARES.items()}
+        halves = {"original": 0, "unlearned": copy, "control": 16}
+        relearnt = {target: side | {"steps_to_half": {"8": halves[target]}} for target, side in sides.items()}
+        cell["attacks"] = {"latent-search": sides, "relearning": relearnt}
+    _, _, attacked = bench_table(told).partition("## What attacks brought back")
+    assert "| method | attack | Original | Unlearned | Never had it | seeds |" in attacked
+    search = "0.9000 (0.9000 to 0.9000) | 0.0500 (0.0500 to 0.0500) | 0.0200 (0.0200 to 0.0200) | 2 |"
+    assert f"| paper | Search for a latent | {search}" in attacked and f"| paper | Relearning | {search}" in attacked
+    assert "| paper | steps to half, from 8 | 0, 0 | 12, over 200 | 16, 16 | 2 |" in attacked
+    assert "| mine |" not in attacked
 
 
 def test_flips_are_of_what_somebody_can_tell_apart() -> None:
@@ -198,6 +222,9 @@ def test_a_benchmark_goes_on_to_the_same_results(tmp_path: Path, command: Comman
     assert "results.md" in said.out
     first = (folder / "results.json").read_bytes()
     assert [r["values"]["alpha"] for r in json.loads(first)["rows"]] == ["0.1", "1"]
+    attacked = [r["attacks"]["quantisation"]["unlearned"]["figure"] for r in json.loads(first)["rows"]]
+    assert [figure["n"] for figure in attacked] == [100, 100]
+    assert "| 0.1 | Quantisation |" in (folder / "results.md").read_text()
     for name in ("evaluation.json", "report.json", "unlearned.safetensors"):  # as if killed in one cell's training
         (folder / "mnist-vae-1-3" / name).unlink()
     assert command("bench", file, folder).code == 0

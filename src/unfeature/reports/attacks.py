@@ -137,7 +137,7 @@ def attack_section(attacks: Attacks | None) -> AttackSection | None:
         tuple((group.title, group.lines[0][1]) for group in groups),
         tuple(_part(name, _of(attacks, name)) for name in names),
         FullTable(columns, groups),
-        tuple((_title(name), why) for name, why in attacks.left_out.items()),
+        tuple((attack_title(name), why) for name, why in attacks.left_out.items()),
     )
 
 
@@ -174,7 +174,8 @@ def _of(attacks: Attacks, name: str) -> list[AttackResult]:
     return [result for result in attacks.results if result.name == name]
 
 
-def _title(name: str) -> str:
+def attack_title(name: str) -> str:
+    """What reports call an attack."""
     return TOLD[name].title if name in TOLD else name
 
 
@@ -184,7 +185,7 @@ def _part(name: str, results: Sequence[AttackResult]) -> Part:
     shares = [f"{_value(result.figures[0])} in {WHERE[result.target]}" for result in results]
     sentences += [f"{about}: {', '.join(shares)}.", *_relearnt(results)]
     shown = tuple(Shown(TARGETS[result.target], result.picture) for result in results)
-    return Part(_title(name), tuple(sentences), shown)
+    return Part(attack_title(name), tuple(sentences), shown)
 
 
 def _relearnt(results: Sequence[AttackResult]) -> Iterator[str]:
@@ -213,7 +214,7 @@ def _group(attacks: Attacks, name: str) -> Group:
         scores = [by_target.get(called, {}).get(figure) for called in _targets(attacks)]
         one = next(score for score in scores if score is not None)
         lines.append((_head(one), tuple(map(_cell, scores))))
-    return Group(_title(name), tuple(lines))
+    return Group(attack_title(name), tuple(lines))
 
 
 def _head(score: Score) -> Head:

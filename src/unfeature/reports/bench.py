@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
 from unfeature.artifacts import OTHER
+from unfeature.reports.attacks import TARGETS, attack_title
 from unfeature.reports.words import ROWS, Group, flips_key
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class _Plain(LogFormatter):
 
 
 def bench_table(results: Mapping[str, Any]) -> str:
-    """Markdown: a line for each combination and row, means over the seeds with their least and largest."""
+    """Markdown: a line for each combination and row, means over the seeds, their least and largest; then attacks."""
     rows: Rows = results["rows"]
     if not rows:
         return f"# {results['title']}\n\nNo cell is finished yet.\n"
@@ -59,7 +60,38 @@ def bench_table(results: Mapping[str, Any]) -> str:
     head = (
         f"# {results['title']}\n\n{plot}\n\nMean over the seeds (least to largest); of one seed its 95 % interval.\n\n"
     )
-    return head + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return head + _lines(lines) + _attack_table(rows, axes)
+
+
+def _attack_table(rows: Rows, axes: Sequence[str]) -> str:
+    """Markdown: for each combination and attack what it brought back of each target; nothing where nobody attacked."""
+    columns = [*axes, "attack", *TARGETS.values(), "seeds"]
+    lines = [columns, ["---"] * len(columns)]
+    for values, cells in grouped([row for row in rows if row.get("attacks")], axes).items():
+        for name in dict.fromkeys(name for cell in cells for name in cell["attacks"]):
+            told = [cell["attacks"][name] for cell in cells if name in cell["attacks"]]
+            figures = [_over_seeds([one.get(target, {}).get("figure") for one in told]) for target in TARGETS]
+            lines.append([*values, attack_title(name), *figures, str(len(told))])
+            for number in told[0].get("unlearned", {}).get("steps_to_half", {}):
+                steps = [_steps([one[target] for one in told if target in one], number) for target in TARGETS]
+                lines.append([*values, f"steps to half, from {number}", *steps, str(len(told))])
+    if len(lines) == 2:
+        return ""
+    return (
+        "\n## What attacks brought back\n\nShares that show it, the first figure of each attack. Steps: of relearning "
+        "from so many pictures until half of the original's share is back.\n\n" + _lines(lines)
+    )
+
+
+def _steps(told: Sequence[Mapping[str, Any]], number: str) -> str:
+    """Of every seed, least first; those where it did not come back as `over 200`."""
+    known = [(one["steps_to_half"].get(number), one["steps"]) for one in told]
+    found = sorted(steps for steps, _ in known if steps is not None)
+    return ", ".join([*map(str, found), *(f"over {most}" for steps, most in known if steps is None)])
+
+
+def _lines(lines: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def grouped(rows: Rows, axes: Sequence[str]) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:

@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from unfeature.artifacts import Evaluation
+from unfeature.artifacts import Attacks, Evaluation
 from unfeature.errors import BadOption, NotMade, RunBusy, UnfeatureError, UnknownName
 from unfeature.options import BenchOptions, RunOptions, laid_over
 from unfeature.presets import preset_values, read_toml
@@ -29,7 +29,7 @@ from unfeature.workflow.whole import run
 ROOM = 2**29
 """Bytes in which each process keeps what it saw in originals and teachers; of digits, one feature and seed, 1.5e8."""
 
-CELL, DONE, LOCK = "cell.json", "report.json", ".cell.lock"
+CELL, DONE, LOCK, ATTACKED = "cell.json", "report.json", ".cell.lock", "attacks.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -200,7 +200,7 @@ def _rows(options: BenchOptions, out: Path) -> Iterator[dict[str, Any]]:
         held = Run(out / cell.name)
         result = held.read_as("evaluation.json", Evaluation)
         scores = {row.name: {name: score.to_json() for name, score in row.scores.items()} for row in result.rows}
-        yield {
+        told = {
             "values": cell.values,
             "seed": cell.seed,
             "n": result.n,
@@ -210,3 +210,15 @@ def _rows(options: BenchOptions, out: Path) -> Iterator[dict[str, Any]]:
             "floor": {name: score.to_json() for name, score in result.floor.items()},
             "verdict": held.read_json("report.json")["verdict"]["status"],
         }
+        if held.has(ATTACKED):
+            told["attacks"] = _attacked(held.read_as(ATTACKED, Attacks))
+        yield told
+
+
+def _attacked(attacks: Attacks) -> dict[str, dict[str, Any]]:
+    """Attack -> target -> its first figure, and of relearning the steps."""
+    found: dict[str, dict[str, Any]] = {}
+    for result in attacks.results:
+        steps = {name: result.facts[name] for name in ("steps_to_half", "steps") if "steps_to_half" in result.facts}
+        found.setdefault(result.name, {})[result.target] = {"figure": result.figures[0].to_json(), **steps}
+    return found
