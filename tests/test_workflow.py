@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from unfeature.artifacts import Evaluation, Feedback
 from unfeature.errors import MissingStep, WrongGenerator
 from unfeature.evaluation import Evaluator
 from unfeature.generators.loading import read_safetensors, to_safetensors
+from unfeature.generators.module import ModuleGenerator
 from unfeature.metrics.strokes import Slant
 from unfeature.options import (
     EvaluateOptions,
@@ -27,6 +29,8 @@ from unfeature.options import (
     UnlearnOptions,
 )
 from unfeature.seeds import stream
+from unfeature.store import Run
+from unfeature.workflow.inputs import About
 
 JUDGE = """
 def bright(images):
@@ -240,10 +244,22 @@ def test_a_cut_is_fixed_once_for_each_original_share_and_seed(monkeypatch: pytes
     monkeypatch.setattr(once, "KNOWN", once.Memory(2**20))
     vae, gan = load_generator("mnist-vae"), load_generator("mnist-gan")
     asked = [(vae, 0, 0.1), (vae, 1, 0.1), (vae, 0, 0.2), (gan, 0, 0.1)]
-    cuts = [getattr(judging.load_judge("slant", *which), "cut", None) for which in asked]
+
+    def cut(generator: ModuleGenerator, seed: int, share: float) -> float:
+        return getattr(judging.load_judge("slant", generator, seed, share, original=generator.spec.id), "cut", 0.0)
+
+    cuts = [cut(*which) for which in asked]
     assert len(set(cuts)) == 4 and sum(measured) == 400
-    assert [getattr(judging.load_judge("slant", *which), "cut", None) for which in asked] == cuts
-    assert sum(measured) == 400
+    assert [cut(*which) for which in asked] == cuts and sum(measured) == 400
+    judging.load_judge("slant", vae, 0, 0.1)
+    assert sum(measured) == 500, "who does not say what the pictures depend on is told anew"
+
+
+def test_an_original_with_other_arguments_is_another(tiny_run: Path) -> None:
+    about = Run(tiny_run).read_as("run.json", About)
+    others = [replace(about, arguments={"label": 1}), replace(about, generator="other"), replace(about, weights="w")]
+    assert len({told.original for told in (about, *others)}) == 4
+    assert replace(about, seed=7).original == about.original
 
 
 def test_a_generator_that_never_had_it_has_a_row_without_pairs(tiny_run: Path, command: Command) -> None:

@@ -76,10 +76,10 @@ def check_guide(reference: str, options: MarkOptions) -> None:
         raise BadOption("--contrast was given without --prompt; expected both or neither. Say what to look for too.")
 
 
-def guide(reference: str, generator: Generator, seed: int, options: MarkOptions) -> tuple[Judge, str]:
+def guide(reference: str, generator: Generator, seed: int, options: MarkOptions, original: str) -> tuple[Judge, str]:
     """Who marks, and what reports call it: an image-and-text model, or as in `load_judge`. BadOption, BadFile."""
     if reference != CLIP:
-        return load_judge(reference, generator, seed, options.share), reference
+        return load_judge(reference, generator, seed, options.share, original=original), reference
     judge = _clip_judge(generator, seed, options)
     return judge, str(judge.about["name"])
 
@@ -100,10 +100,13 @@ def _calibrated(measurement: Measurement, generator: Generator, seeds: Seeds, sh
     return cut_at(measurement, torch.cat([measurement.measure(x) for _, x in batches(generator, seeds)]), share)
 
 
-def load_judge(reference: str, generator: Generator, seed: int, share: float, cut: float | None = None) -> Judge:
-    """A measurement by name, its cut fixed on the original unless given; or FILE.py:NAME, a Judge or a function.
+def load_judge(
+    reference: str, generator: Generator, seed: int, share: float, cut: float | None = None, original: str = ""
+) -> Judge:
+    """A measurement by name, its cut fixed on the generator unless given; or FILE.py:NAME, a Judge or a function.
 
-    UnknownName, BadFile.
+    original: all that the generator's pictures depend on but seeds; where it is told a cut is fixed once for all runs
+    of a process, as far as KNOWN has room. UnknownName, BadFile.
     """
     if is_file_reference(reference):
         found = load_object(reference)
@@ -126,7 +129,7 @@ def load_judge(reference: str, generator: Generator, seed: int, share: float, cu
     if cut is not None:
         return CutJudge(measurement, cut)
     make = partial(_calibrated, measurement, generator, stream("calibrate", seed, 0, CALIBRATION), share)
-    return known(generator.spec.id, ("calibrate", reference, seed, share), make, sys.getsizeof)
+    return known(original, ("calibrate", reference, seed, share), make, sys.getsizeof)
 
 
 def _guarded(reference: str, function: Any) -> Callable[[Tensor], Any]:
@@ -163,10 +166,8 @@ def load_guide(reference: str) -> Judge:
 
 def load_extractor(reference: str) -> Extractor:
     """A shipped extractor by name, or what FILE.py:FUNCTION returns."""
-    if is_file_reference(reference):
-        made: Extractor = call_object(reference)
-        return made
-    loaded: Extractor = resolve("extractor", EXTRACTORS, reference)()
+    named = is_file_reference(reference)
+    loaded: Extractor = call_object(reference) if named else resolve("extractor", EXTRACTORS, reference)()
     return loaded
 
 
@@ -185,8 +186,8 @@ def marks_by_judge(
 
 def marks_by_truth(generator: Generator, gallery: Gallery, feature: str, options: MarkOptions) -> Feedback:
     """Marks without error: the first `per_side` pictures told to have the attribute of that name, and told not to."""
-    known = truth_of(generator, feature)
-    positives, negatives = _first_of_each(gallery, lambda s: known(generator.sample_latents(s)), options.per_side)
+    truth = truth_of(generator, feature)
+    positives, negatives = _first_of_each(gallery, lambda s: truth(generator.sample_latents(s)), options.per_side)
     return Feedback(feature, gallery.generator, positives, negatives, source="the generator's own truth")
 
 
@@ -222,10 +223,10 @@ def truth_of(generator: Generator, attribute: str) -> Callable[[Tensor], Tensor]
     if attribute not in names:
         raise UnknownName("attribute", attribute, names)
 
-    def known(latents: Tensor) -> Tensor:
+    def has(latents: Tensor) -> Tensor:
         return told(latents)[:, names.index(attribute)]
 
-    return known
+    return has
 
 
 def _first_of_each(gallery: Gallery, shows: Callable[[Seeds], Tensor], count: int) -> tuple[tuple[int, ...], ...]:

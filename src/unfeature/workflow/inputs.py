@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import dataclass, field
 from functools import cache
@@ -42,6 +43,11 @@ class About(Artifact):
     """Of the generator, over those its file says; runs of earlier versions have none."""
     after: tuple[Other, ...] = ()
     """What was unlearned from the generator before, the first run first."""
+
+    @property
+    def original(self) -> str:
+        """All that the original's pictures depend on but their seeds; its id says nothing of arguments."""
+        return json.dumps([self.spec.id, self.generator, self.weights, self.arguments], sort_keys=True)
 
 
 @dataclass(frozen=True)

@@ -163,12 +163,12 @@ def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None 
         elif by == TRUTH:
             feedback = marks_by_truth(generator, gallery, feature, options)
         else:
-            marking, told = guide(by, generator, about.seed, options)
+            marking, told = guide(by, generator, about.seed, options, about.original)
             feedback = marks_by_judge(marking, told, generator, gallery, feature, options)
             deciding = marking if decides == by else None
         feedback = swapped(feedback, options.wrong, about.seed)
         if decides and deciding is None:
-            deciding = load_judge(decides, generator, about.seed, options.share)
+            deciding = load_judge(decides, generator, about.seed, options.share, original=about.original)
         if feedback.generator != gallery.generator:
             raise WrongGenerator("feedback", feedback.generator, gallery.generator)
         run.write_json("feedback.json", feedback.to_json())

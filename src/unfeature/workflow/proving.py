@@ -83,7 +83,7 @@ def evaluate(
         control = the_control(about, generator, options.control) if options.control else None
         feedback, images = run.read_as("feedback.json", Feedback), pictures(run, generator)
         judged, looked = described(request.judge, judge, images), about_extractor(extractor)
-        original = json.dumps([generator.spec.id, judged, looked, options.count, about.seed])
+        original = json.dumps([about.original, judged, looked, options.count, about.seed])
         teacher = original + hashlib.sha256(run.read("feature.safetensors")).hexdigest()
         asked, same = [row for row in ASKED if getattr(options, row)], {"original": original, "teacher": teacher}
         evaluator = Evaluator(judge, extractor, options.count, about.seed, on_batch, asked=asked, **same)
