@@ -136,13 +136,18 @@ def test_the_table_tells_what_attacks_brought_back() -> None:
     assert "brought back" not in bench_table(told)
     for cell, copy in zip(rows, (12, None), strict=False):
         sides = {target: {"figure": score(share), "steps": 200} for target, share in SHARES.items()}
-        halves = {"original": 0, "unlearned": copy, "control": 16}
-        relearnt = {target: side | {"steps_to_half": {"8": halves[target]}} for target, side in sides.items()}
+        relearnt = {
+            target: side | {"figure": side["figure"] | {"name": "relearnt: from 64"}, "steps_to_half": {"8": steps}}
+            for (target, side), steps in zip(sides.items(), (0, copy, 16), strict=True)
+        }
         cell["attacks"] = {"latent-search": sides, "relearning": relearnt}
     _, _, attacked = bench_table(told).partition("## What attacks brought back")
     assert "| method | attack | Original | Unlearned | Never had it | seeds |" in attacked
     search = "0.9000 (0.9000 to 0.9000) | 0.0500 (0.0500 to 0.0500) | 0.0200 (0.0200 to 0.0200) | 2 |"
-    assert f"| paper | Search for a latent | {search}" in attacked and f"| paper | Relearning | {search}" in attacked
+    assert (
+        f"| paper | Search for a latent | {search}" in attacked
+        and f"| paper | Relearning, from 64 | {search}" in attacked
+    )
     assert "| paper | steps to half, from 8 | 0, 0 | 12, over 200 | 16, 16 | 2 |" in attacked
     assert "| mine |" not in attacked
 

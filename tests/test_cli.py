@@ -145,6 +145,19 @@ def test_run_does_everything_and_names_the_report(tiny_run: Path, tmp_path: Path
     assert "rounded to 8 bits" in (tiny_run / "report.md").read_text()
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "attack"])
+def test_a_control_that_is_not_there_is_told_before_anything_is_trained(
+    verb: str, tmp_path: Path, command: Command
+) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text(
+        f"feature = 'slant'\nmarks = 'slant'\n[sample]\ncount = 50\n[{verb}]\ncontrol = 'gone.safetensors'\n"
+    )
+    said = command("run", file, tmp_path / "run")
+    assert said.code == 2 and "gone.safetensors" in said.err
+    assert not (tmp_path / "run" / "feedback.json").exists()
+
+
 def test_preview_compares_and_says_how_to_choose(tiny_run: Path, command: Command) -> None:
     said = command("preview", tiny_run, "--count", "50", "--margins", "0", "--margins", "0.5")
     assert said.code == 0

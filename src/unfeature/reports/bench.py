@@ -71,7 +71,7 @@ def _attack_table(rows: Rows, axes: Sequence[str]) -> str:
         for name in dict.fromkeys(name for cell in cells for name in cell["attacks"]):
             told = [cell["attacks"][name] for cell in cells if name in cell["attacks"]]
             figures = [_over_seeds([one.get(target, {}).get("figure") for one in told]) for target in TARGETS]
-            lines.append([*values, attack_title(name), *figures, str(len(told))])
+            lines.append([*values, _first(name, told[0]), *figures, str(len(told))])
             for number in told[0].get("unlearned", {}).get("steps_to_half", {}):
                 steps = [_steps([one[target] for one in told if target in one], number) for target in TARGETS]
                 lines.append([*values, f"steps to half, from {number}", *steps, str(len(told))])
@@ -81,6 +81,12 @@ def _attack_table(rows: Rows, axes: Sequence[str]) -> str:
         "\n## What attacks brought back\n\nShares that show it, the first figure of each attack. Steps: of relearning "
         "from so many pictures until half of the original's share is back.\n\n" + _lines(lines)
     )
+
+
+def _first(name: str, told: Mapping[str, Any]) -> str:
+    """The attack and what its first figure is of: `Relearning, from 64`."""
+    figure = next(iter(told.values()))["figure"]["name"]
+    return ", ".join(filter(None, (attack_title(name), figure.partition(": ")[2])))
 
 
 def _steps(told: Sequence[Mapping[str, Any]], number: str) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from unfeature.artifacts import Preview, StepRecord
 from unfeature.options import RunOptions
+from unfeature.store import Run
 from unfeature.workflow.attacking import attack
 from unfeature.workflow.finding import find
+from unfeature.workflow.inputs import the_control, the_generator
 from unfeature.workflow.marking import mark, sample
 from unfeature.workflow.proving import evaluate, report
 from unfeature.workflow.training import preview, unlearn
@@ -27,6 +29,7 @@ def run(
     """Every verb in turn; given again after an interruption it goes on, to the same bytes. The report's paths."""
     on_verb("sample")
     sample(folder, options.generator, options.sample, options.weights, options.arguments, on_note)
+    _check_controls(Path(folder), options)
     on_verb("mark")
     mark(folder, options.feature, options.marks, options.mark, options.judge)
     on_verb("find")
@@ -43,6 +46,15 @@ def run(
         attack(folder, options.attack, on_batch)
     on_verb("report")
     return report(folder)
+
+
+def _check_controls(folder: Path, options: RunOptions) -> None:
+    """Before hours of training: whether what the copy is compared with is there. BadCheckpoint, BadFile, BadOption."""
+    asked = {options.evaluate.control, options.attack.control if options.attack is not None else ""} - {""}
+    if asked:
+        generator, about = the_generator(Run(folder))
+        for weights in sorted(asked):
+            the_control(about, generator, weights)
 
 
 def _other(
