@@ -76,7 +76,7 @@ def test_where_classes_are_known_their_change_is_the_harm() -> None:
     choice = Choice.of(points, 0.0042, LIMIT)
     assert (choice.picked, choice.reached, choice.front) == (1, True, (1,))
     assert (
-        "a direction would reach it too, and change the rest by 0.0120 (9.0% of those change class)." in choice.told()
+        "a direction would reach it too, and change the rest by 0.0120 (9.0 % of those change class)." in choice.told()
     )
 
 
@@ -130,10 +130,10 @@ def test_what_goes_too_far_is_not_taken_and_what_it_would_bring_is_said() -> Non
     assert (choice.picked, choice.reached, choice.front) == (1, False, (0, 1))
     assert choice.told() == [
         "0.0042 is not reachable here without going too far. Taken is the lowest, the pseudo-label direction: "
-        "an estimated 0.0300 still show it, at most 0.0350 with 95 % confidence; it moves 30% of the latents and "
+        "an estimated 0.0300 still show it, at most 0.0350 with 95 % confidence; it moves 30 % of the latents and "
         "changes the rest by 0.0200 (of 5 teachers measured, 2 are on the front). Mark more pictures, or "
         "ask for less:  mark --wanted-ratio",
-        "the counterfactual feature would leave 0.0010 (at most 0.0030), but moves 30% of the latents and changes the "
+        "the counterfactual feature would leave 0.0010 (at most 0.0030), but moves 30 % of the latents and changes the "
         "rest by 0.0300: it takes them 2.5 times as far from those of pictures without the feature as a plain "
         "direction does. To have it nevertheless:  find --finder counterfactual --threshold 0.000 --margin 0.000",
     ]

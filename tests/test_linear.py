@@ -91,7 +91,7 @@ def test_says_that_marks_look_wrong_where_a_fifth_are(finder: type[Linear] | typ
     assert not [told for told in made.find(GENERATOR, GALLERY, right).told() if "wrong" in told]
     wrong = replace(FEEDBACK, positives=yes[20:] + no[:20], negatives=no[20:] + yes[:20])
     first, *_ = made.find(GENERATOR, GALLERY, wrong).told()
-    said = re.fullmatch(rf"about (\d+)% of the marks look wrong \((\d+)% to (\d+)%\); {then}", first)
+    said = re.fullmatch(rf"about (\d+) % of the marks look wrong \((\d+) to (\d+) %\); {then}", first)
     assert said is not None
     value, low, high = map(int, said.groups())
     assert low <= 20 <= high

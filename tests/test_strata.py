@@ -196,13 +196,13 @@ def test_confounding_by_hand() -> None:
     assert (told.among_positives.value, told.among_negatives.value, told.difference.value) == (0.95, 0.2, 0.75)
     assert told.serious and told.p < 1e-20
     assert told.sentence == (
-        "95% of your positives are also Male, 20% of the others: marks alone cannot tell the two apart. "
+        "95 % of your positives are also Male, 20 % of the others: marks alone cannot tell the two apart. "
         "Keep Male, and mark more that show the feature without Male."
     )
     (rare,) = confounding(*flags((2, 100), (80, 100)), ["No_Beard"])
     assert rare.serious and rare.sentence.endswith("show the feature with No_Beard.")
     (even,) = confounding(*flags((45, 100), (40, 100)), ["Male"])
-    assert not even.serious and even.sentence.endswith("40% of the others: too little to mix the two up.")
+    assert not even.serious and even.sentence.endswith("40 % of the others: too little to mix the two up.")
 
 
 def test_fishers_p_is_the_hypergeometric_sum() -> None:

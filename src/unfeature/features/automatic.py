@@ -96,7 +96,7 @@ class Automatic(FinderBase):
         if isinstance(found, CounterfactualFeature):
             chance, count = conformal(marked, found.threshold * found.spread + found.centre)
             told.append(
-                f"of pictures that show it, at most {chance:.1%} are expected not to be moved (conformal, {count} "
-                "marks)."
+                f"of pictures that show it, at most {100 * chance:.1f} % are expected not to be moved (conformal, "
+                f"{count} marks)."
             )
         return told

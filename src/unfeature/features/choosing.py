@@ -84,7 +84,7 @@ class Point:
 
     def changes(self) -> str:
         """What becomes of the rest, in words."""
-        classes = f" ({self.flips:.1%} of those change class)" if self.flips is not None else ""
+        classes = f" ({100 * self.flips:.1f} % of those change class)" if self.flips is not None else ""
         return f"the rest by {self.drift:.4f}{classes}"
 
     def reaches(self, wanted: float) -> str:
@@ -128,7 +128,7 @@ class Choice:
     def told(self) -> list[str]:
         """What was taken and why; a plain refusal where nothing, or no direction, reaches the wanted ratio."""
         point, wanted = self.points[self.picked], f"{self.wanted:.4g}"
-        change = f"it moves {point.rewritten:.0%} of the latents and changes {point.changes()}"
+        change = f"it moves {100 * point.rewritten:.0f} % of the latents and changes {point.changes()}"
         estimate = f"an estimated {point.ratio:.4f} still show it, at most {point.upper:.4f} with 95 % confidence"
         tried = f"of {len(self.points)} teachers measured, {len(self.front)} are on the front"
         if self.reached:
@@ -161,7 +161,7 @@ class Choice:
         measure = "a plain direction does" if plain else "they are without any edit"
         return (
             f"{point.named()} would leave {point.ratio:.4f} (at most {point.upper:.4f}), but moves "
-            f"{point.rewritten:.0%} of the latents and changes {point.changes()}: it takes them "
+            f"{100 * point.rewritten:.0f} % of the latents and changes {point.changes()}: it takes them "
             f"{point.distance / self.limit:.1f} times as far from those of pictures without the feature as "
             f"{measure}. To have it nevertheless:  {point.command()}"
         )

@@ -64,7 +64,7 @@ class NoiseRates:
     def told(self) -> str:
         """The share, in words without a full stop."""
         value, low, high = self.share
-        return f"about {value:.0%} of the marks look wrong ({low:.0%} to {high:.0%})"
+        return f"about {100 * value:.0f} % of the marks look wrong ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
 def noise_rates(labels: Flags, held_out: Values) -> NoiseRates:

@@ -217,7 +217,7 @@ def newcombe(first: Score, second: Score) -> tuple[float, float]:
 
 
 def _sentence(name: str, first: Score, second: Score, serious: bool) -> str:
-    counts = f"{first.value:.0%} of your positives are also {name}, {second.value:.0%} of the others"
+    counts = f"{100 * first.value:.0f} % of your positives are also {name}, {100 * second.value:.0f} % of the others"
     if not serious:
         return f"{counts}: too little to mix the two up."
     without = f"without {name}" if first.value > second.value else f"with {name}"

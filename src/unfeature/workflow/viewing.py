@@ -83,7 +83,7 @@ class Viewer:
         again = doubtful(labels, probe.held_out)
         sides = {True: "shows", False: "without"}
         precision = probe.precision
-        told = f"{precision.value:.0%} do ({precision.low:.0%} to {precision.high:.0%})" if precision.n else ""
+        told = f"{percent(precision.value)} do ({percent_range(precision.low, precision.high)})" if precision.n else ""
         told = f"of pictures it takes for ones that show it, {told}" if told else "it is sure of no picture yet"
         return {
             "sentence": f"Learnt from your marks and tried on marks it was not given: {told}.",
