@@ -179,3 +179,10 @@ def test_training_state_of_another_training_is_put_aside(run: Run) -> None:
     TrainingState(run, {"seed": 0}).save({"w": torch.zeros(1)}, {"step": 7})
     assert TrainingState(run, {"seed": 1}).load() is None
     assert names(run.path("history")) == {"training-1.safetensors"}
+
+
+def test_training_state_of_another_form_is_put_aside(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    TrainingState(run, {"seed": 0}).save({"w": torch.zeros(1)}, {"step": 7})
+    monkeypatch.setattr(TrainingState, "FORM", TrainingState.FORM + 1)
+    assert TrainingState(run, {"seed": 0}).load() is None
+    assert names(run.path("history")) == {"training-1.safetensors"}

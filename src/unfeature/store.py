@@ -238,12 +238,15 @@ def parse_json(path: Path, data: bytes) -> dict[str, Any]:
 
 
 class TrainingState:
-    """Checkpoint of a run's training: the state of another feature, options or goal is put aside, not used."""
+    """Checkpoint of a run's training: the state of another feature, options, goal or form is put aside, not used."""
 
     NAME = "training.safetensors"
 
+    FORM = 1
+    """Another where what is trained, or what of it is kept, changes so that no state from before can go on."""
+
     def __init__(self, run: Run, made_from: dict[str, Any]) -> None:
-        self.run, self.key = run, content_id(made_from)
+        self.run, self.key = run, content_id({"form": self.FORM, **made_from})
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The state last saved for exactly this training, or None."""
