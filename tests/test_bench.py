@@ -10,11 +10,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Command
 from pages import wait
 
+from unfeature.artifacts import AttackResult, Attacks, Score
 from unfeature.errors import BadFile, BadOption, UnknownName
 from unfeature.options import BenchOptions
 from unfeature.reports.bench import bench_svg, bench_table
@@ -137,7 +139,8 @@ def test_the_table_tells_what_attacks_brought_back() -> None:
     for cell, copy in zip(rows, (12, None), strict=False):
         sides = {target: {"figure": score(share), "steps": 200} for target, share in SHARES.items()}
         relearnt = {
-            target: side | {"figure": side["figure"] | {"name": "relearnt: from 64"}, "steps_to_half": {"8": steps}}
+            target: side
+            | {"figure": side["figure"] | {"name": "relearnt: from 64"}, "steps_to_half": {"64": 3, "8": steps}}
             for (target, side), steps in zip(sides.items(), (0, copy, 16), strict=True)
         }
         cell["attacks"] = {"latent-search": sides, "relearning": relearnt}
@@ -148,8 +151,26 @@ def test_the_table_tells_what_attacks_brought_back() -> None:
         f"| paper | Search for a latent | {search}" in attacked
         and f"| paper | Relearning, from 64 | {search}" in attacked
     )
-    assert "| paper | steps to half, from 8 | 0, 0 | 12, over 200 | 16, 16 | 2 |" in attacked
+    from_8 = "| paper | steps to half, from 8 | 0, 0 | 12, over 200 | 16, 16 | 2 |"
+    assert f"{from_8}\n| paper | steps to half, from 64 | 3, 3 |" in attacked
     assert "| mine |" not in attacked
+
+
+def test_a_result_tells_of_relearning_how_many_steps_from_how_many_pictures() -> None:
+    shares = (Score.share("any", 80, 1000),)
+    facts: dict[str, dict[str, Any]] = {
+        "relearning": {"steps_to_half": {"8": None}, "half": 0.05, "steps": 200},
+        "fine-tuning": {"steps_to_half": None, "half": 0.05, "steps": 200},
+        "quantisation": {},
+    }
+    made = tuple(AttackResult(name, "unlearned", "tiny@1", shares, (), told, "data:,") for name, told in facts.items())
+    found = benching._attacked(Attacks({}, made, {}))
+    assert found["relearning"]["unlearned"] == {
+        "figure": shares[0].to_json(),
+        "steps_to_half": {"8": None},
+        "steps": 200,
+    }
+    assert found["fine-tuning"] == found["quantisation"] == {"unlearned": {"figure": shares[0].to_json()}}
 
 
 def test_flips_are_of_what_somebody_can_tell_apart() -> None:

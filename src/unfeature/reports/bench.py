@@ -72,7 +72,7 @@ def _attack_table(rows: Rows, axes: Sequence[str]) -> str:
             told = [cell["attacks"][name] for cell in cells if name in cell["attacks"]]
             figures = [_over_seeds([one.get(target, {}).get("figure") for one in told]) for target in TARGETS]
             lines.append([*values, _first(name, told[0]), *figures, str(len(told))])
-            for number in told[0].get("unlearned", {}).get("steps_to_half", {}):
+            for number in sorted(told[0].get("unlearned", {}).get("steps_to_half", {}), key=int):
                 steps = [_steps([one[target] for one in told if target in one], number) for target in TARGETS]
                 lines.append([*values, f"steps to half, from {number}", *steps, str(len(told))])
     if len(lines) == 2:

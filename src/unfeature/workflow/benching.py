@@ -219,6 +219,6 @@ def _attacked(attacks: Attacks) -> dict[str, dict[str, Any]]:
     """Attack -> target -> its first figure, and of relearning the steps."""
     found: dict[str, dict[str, Any]] = {}
     for result in attacks.results:
-        steps = {name: result.facts[name] for name in ("steps_to_half", "steps") if "steps_to_half" in result.facts}
+        steps = {name: result.facts[name] for name in ("steps_to_half", "steps") if result.name == "relearning"}
         found.setdefault(result.name, {})[result.target] = {"figure": result.figures[0].to_json(), **steps}
     return found
