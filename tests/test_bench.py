@@ -130,6 +130,8 @@ def test_the_table_tells_means_and_ranges_over_seeds() -> None:
     assert "| flips, untouched | target ratio, slant | fd100_x |" in bench_table(told)
     drawn = bench_svg(told)
     assert drawn == bench_svg(json.loads(json.dumps(told))) and "<svg" in drawn
+    del told["rows"][0]["scores"]["control"]  # type: ignore[attr-defined]
+    assert "trained without it" in drawn and "trained without it" not in bench_svg(told)
 
 
 def test_the_table_tells_what_attacks_brought_back() -> None:

@@ -24,6 +24,8 @@ PIXELS = "drift_never_had"
 Rows = Sequence[Mapping[str, Any]]
 ACROSS, LEAST, SHAPES = 4, 0.01, "osD^vP*X<>"
 """Panels beside each other; per cent where shares of none are drawn; markers."""
+WITHOUT: dict[str, Any] = {"color": "0.5", "linestyle": "--", "linewidth": 1}
+"""Look of the line."""
 WITHIN = (1.0, 0.4)
 """Decades of an axis below which numbers between powers of ten are written, and below which all of them."""
 
@@ -133,7 +135,7 @@ def bench_svg(results: Mapping[str, Any]) -> str:
     """Target ratio against pictures that changed though they never had it.
 
     A panel for each combination of all axes but the last, a colour and a shape for each of its values. Both scales are
-    logarithmic; what is less than LEAST is drawn there.
+    logarithmic; what is less than LEAST is drawn there. A line says what training without the feature leaves, if known.
     """
     rows, axes = results["rows"], results["axes"]
     names = list(dict.fromkeys(row["values"][axes[-1]] for row in rows))
@@ -154,9 +156,12 @@ def bench_svg(results: Mapping[str, Any]) -> str:
                 axis.set_minor_formatter(_Plain(labelOnlyBase=False, minor_thresholds=WITHIN))
             for cell in cells:
                 _points(panel, cell, names.index(cell["values"][axes[-1]]))
+            _without(panel, cells)
         for panel in panels[len(groups) :]:
             panel.set_axis_off()
         lines = [Line2D([], [], linestyle="", **_look(i), label=name) for i, name in enumerate(names)]
+        if any("control" in row["scores"] for row in rows):
+            lines.append(Line2D([], [], **WITHOUT, label=ROWS["control"].lower()))
         figure.suptitle(results["title"])
         panels[0].set_ylabel("pictures that show it, %")
         if lines:
@@ -177,3 +182,10 @@ def _points(panel: Axes, cell: Mapping[str, Any], number: int) -> None:
         if all(score is not None and score["n"] for score in scores):
             x, y = (max(LEAST, 100 * score["value"]) for score in scores)
             panel.plot(x, y, linestyle="", **(_look(number) | filled))
+
+
+def _without(panel: Axes, cells: Rows) -> None:
+    """What the same architecture leaves that was trained without the feature: the mean of all seeds."""
+    known = [cell["scores"]["control"]["target_ratio"]["value"] for cell in cells if "control" in cell["scores"]]
+    if known:
+        panel.axhline(max(LEAST, 100 * sum(known) / len(known)), **WITHOUT)
