@@ -145,7 +145,7 @@ def test_the_table_tells_what_attacks_brought_back() -> None:
             | {"figure": side["figure"] | {"name": "relearnt: from 64"}, "steps_to_half": {"64": 3, "8": steps}}
             for (target, side), steps in zip(sides.items(), (0, copy, 16), strict=True)
         }
-        cell["attacks"] = {"latent-search": sides, "relearning": relearnt}
+        cell["attacks"] = {"relearning": relearnt, "latent-search": sides, "mine": sides}
     _, _, attacked = bench_table(told).partition("## What attacks brought back")
     assert "| method | attack | Original | Unlearned | Never had it | seeds |" in attacked
     search = "0.9000 (0.9000 to 0.9000) | 0.0500 (0.0500 to 0.0500) | 0.0200 (0.0200 to 0.0200) | 2 |"
@@ -155,7 +155,10 @@ def test_the_table_tells_what_attacks_brought_back() -> None:
     )
     from_8 = "| paper | steps to half, from 8 | 0, 0 | 12, over 200 | 16, 16 | 2 |"
     assert f"{from_8}\n| paper | steps to half, from 64 | 3, 3 |" in attacked
-    assert "| mine |" not in attacked
+    assert "\n| mine |" not in attacked
+    assert (
+        attacked.index("Search for a latent") < attacked.index("Relearning") < attacked.index("| paper | mine | 0.9000")
+    )
 
 
 def test_a_result_tells_of_relearning_how_many_steps_from_how_many_pictures() -> None:

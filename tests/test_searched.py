@@ -39,14 +39,26 @@ def test_a_pool_climbs_at_its_own_length_and_begins_anew_in_turn() -> None:
         seen = [float(GUIDED.remaining(GENERATOR.synthesize(first)).mean())]
     for step in range(1, 11):
         before = pool.latents.clone()
-        after = pool.climb(step, GENERATOR, GUIDED)
+        pool.climb(step, GENERATOR, GUIDED)
         stayed = (torch.arange(100) + step) % CLIMB != 0
         assert int((~stayed).sum()) == 2
-        lengths = [((x - pool.mean) / pool.deviation).norm(dim=1)[stayed] for x in (before, after)]
+        lengths = [((x - pool.mean) / pool.deviation).norm(dim=1)[stayed] for x in (before, pool.latents)]
         assert torch.allclose(*lengths, rtol=1e-4)
     with torch.no_grad():
         seen.append(float(GUIDED.remaining(GENERATOR.synthesize(pool.latents)).mean()))
     assert seen[1] > 1.5 * seen[0]
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_the_half_that_shows_most_is_learnt_from_before_it_moves(size: int) -> None:
+    pool = Pool.begun(GENERATOR, size, 4)
+    before = pool.latents.clone()
+    found = pool.climb(1, GENERATOR, GUIDED)
+    with torch.no_grad():
+        shown = GUIDED.remaining(GENERATOR.synthesize(before))
+        most = GUIDED.remaining(GENERATOR.synthesize(found))
+    assert torch.allclose(most, shown.sort(descending=True).values[: (size + 1) // 2])
+    assert not torch.equal(pool.latents, before)
 
 
 def test_only_a_guided_feature_can_be_searched_for() -> None:

@@ -167,8 +167,8 @@ class UnlearnOptions(Options):
         0,
         ge=0,
         le=65536,
-        description="Latents beside each batch that are searched for in the copy while it trains, towards what the "
-        "guide still sees: harder to attack, at a price in other pictures.",
+        description="Latents that climb in the copy while it trains, towards what the guide still sees; the half that "
+        "shows most is beside each batch: harder to attack, at a price in other pictures.",
     )
     warm_start: bool = Field(
         False, description="Begin from the instant edit where that is nearer to the teacher than the original is."

@@ -242,7 +242,7 @@ class TrainingState:
 
     NAME = "training.safetensors"
 
-    FORM = 1
+    FORM = 2
     """Another where what is trained, or what of it is kept, changes so that no state from before can go on."""
 
     def __init__(self, run: Run, made_from: dict[str, Any]) -> None:

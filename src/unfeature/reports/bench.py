@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
 from unfeature.artifacts import OTHER
-from unfeature.reports.attacks import TARGETS, attack_title
+from unfeature.reports.attacks import TARGETS, TOLD, attack_title
 from unfeature.reports.words import ROWS, Group, flips_key
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def _attack_table(rows: Rows, axes: Sequence[str]) -> str:
     columns = [*axes, "attack", *TARGETS.values(), "seeds"]
     lines = [columns, ["---"] * len(columns)]
     for values, cells in grouped([row for row in rows if row.get("attacks")], axes).items():
-        for name in dict.fromkeys(name for cell in cells for name in cell["attacks"]):
+        made = {name for cell in cells for name in cell["attacks"]}
+        for name in [*filter(made.__contains__, TOLD), *sorted(made - TOLD.keys())]:
             told = [cell["attacks"][name] for cell in cells if name in cell["attacks"]]
             figures = [_over_seeds([one.get(target, {}).get("figure") for one in told]) for target in TARGETS]
             lines.append([*values, _first(name, told[0]), *figures, str(len(told))])

@@ -8,6 +8,9 @@ deviations of the generator's own latents and at the length it began with, as `a
 At the age of CLIMB steps a latent begins anew somewhere else, not all at once; its last steps are short, so that it
 comes to rest where the guide sees most, however narrow that is. Persistent adversaries cost one pass a step
 where a search from the start would cost a hundred (Shafahi et al. 2019, "Adversarial training for free").
+
+Many climbs lead nowhere. The copy learns from the half in whose pictures the guide sees most, as from hard examples
+(Shrivastava et al. 2016, "Training region-based object detectors with online hard example mining").
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class Pool:
         return cls(begun, some.mean(dim=0), torch.where(deviation > 1e-6, deviation, 1.0), seed)
 
     def climb(self, step: int, generator: Generator, feature: GuidedFeature) -> Tensor:
-        """(n, d): where they are after another step up in this copy; those whose time is up begin anew first."""
+        """(n / 2, d): those that show most in this copy; then all take a step up, where their time is up from anew."""
         n = len(self.latents)
         age = (torch.arange(n, device=self.latents.device) + step) % CLIMB
         over = age == 0
@@ -56,7 +59,9 @@ class Pool:
             self.latents = torch.where(over.unsqueeze(1), anew, self.latents)
         with torch.enable_grad():
             here = self.latents.detach().clone().requires_grad_()
-            (slope,) = torch.autograd.grad(feature.remaining(generator.synthesize(here)).sum(), here)
+            left = feature.remaining(generator.synthesize(here))
+            (slope,) = torch.autograd.grad(left.sum(), here)
+        most = self.latents[left.detach().topk(-(-n // 2)).indices]
         before = (self.latents - self.mean) / self.deviation
         slope = slope * self.deviation
         length = _length(slope).clamp_min(1e-12)
@@ -64,7 +69,7 @@ class Pool:
         after = before + rate * before.shape[1] ** 0.5 * slope / length
         after = after * (_length(before) / _length(after).clamp_min(1e-12))
         self.latents = (after * self.deviation + self.mean).detach()
-        return self.latents
+        return most
 
 
 def _length(rows: Tensor) -> Tensor:
