@@ -14,8 +14,8 @@ from torch import Tensor
 
 from unfeature.drawing import drawn
 from unfeature.errors import ShapeError, TooFewMarks
+from unfeature.features.lines import LEAST_DEVIATION, best_line, stacked, standard
 from unfeature.features.lines import Marks as Learnt
-from unfeature.features.lines import stacked
 from unfeature.features.noise import Flags, doubtful
 from unfeature.features.probes import LEAST, Probe, fit_probe
 from unfeature.features.suggestions import suggest
@@ -79,6 +79,21 @@ def test_a_space_that_tells_the_opposite_gets_no_weight() -> None:
     both, offset = stacked(np.stack([told, -told]), marks)
     alone, same = stacked(told[None], marks)
     assert both[1] == 0 and both[0] == pytest.approx(alone[0], rel=1e-3) and offset == pytest.approx(same, abs=1e-3)
+
+
+def test_what_hardly_varies_among_the_marks_is_not_made_large() -> None:
+    """A column a million times narrower than the others, which tells as well as they do: where it is as wide, all the
+    same, the score moves by less than two deviations, not by tens of thousands."""
+    source = np.random.default_rng(0)
+    labels = np.arange(200) < 100
+    rows = (source.normal(size=(200, 6)) + labels[:, None]).astype(np.float32)
+    rows[:, 5] *= 1e-6
+    assert standard(rows)[1][:5] == pytest.approx(1 / rows[:, :5].std(axis=0), rel=1e-6)
+    assert standard(rows)[1][5] == pytest.approx(1 / (LEAST_DEVIATION * np.median(rows.std(axis=0))), rel=1e-6)
+    line, _ = best_line(rows, Learnt(labels, np.zeros(200, dtype=bool), 0), "pairs", 0)
+    unusual = rows.copy()
+    unusual[:, 5] += 1
+    assert np.abs(line(unusual) - line(rows)).max() < 2 * line(rows).std()
 
 
 def test_marks_left_out_are_scored_but_not_learnt_from() -> None:

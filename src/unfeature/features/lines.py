@@ -30,6 +30,9 @@ COMPONENTS = 50
 BASIS_ROWS = 500
 """Pictures that the components are taken from, at most: more would cost seconds and change little."""
 
+LEAST_DEVIATION = 0.01
+"""Of the median column's: what varies less among the marks is made no larger than that (docs/explanation/probes.md)."""
+
 LEAST_SLOPE = 1e-3
 """Of the calibrated log odds on one deviation of the held-out scores: a probe that learnt nothing still keeps order."""
 
@@ -123,10 +126,15 @@ def _seen(rows: Values, basis: Values) -> Values:
 
 
 def standard(rows: Rows) -> tuple[Values, Values]:
-    """(n, k) -> mean (k,) and what makes each column's deviation 1, (k,); constant columns count for nothing."""
+    """(n, k) -> mean (k,) and what makes each column's deviation 1, (k,); constant columns count for nothing.
+
+    Two patterns that hardly ever meet are next to constant among a few hundred marks; made as large as the others, the
+    one picture where they do meet would score tens of deviations.
+    """
     deviation = rows.std(axis=0)
-    scale = np.where(deviation > 1e-9, 1 / np.maximum(deviation, 1e-9), 0.0)
-    return rows.mean(axis=0), scale
+    varies = deviation > 1e-9
+    least = LEAST_DEVIATION * np.median(deviation[varies]) if varies.any() else 1.0
+    return rows.mean(axis=0), np.where(varies, 1 / np.maximum(deviation, least), 0.0)
 
 
 def _principal(rows: Rows, seed: int) -> tuple[Values, Values]:
