@@ -83,7 +83,7 @@ def test_a_space_that_tells_the_opposite_gets_no_weight() -> None:
 
 def test_what_hardly_varies_among_the_marks_is_not_made_large() -> None:
     """A column a million times narrower than the others, which tells as well as they do: where it is as wide, all the
-    same, the score moves by less than two deviations, not by tens of thousands."""
+    same, the score moves by less than two deviations, not by 200,000."""
     source = np.random.default_rng(0)
     labels = np.arange(200) < 100
     rows = (source.normal(size=(200, 6)) + labels[:, None]).astype(np.float32)

@@ -126,7 +126,7 @@ def _seen(rows: Values, basis: Values) -> Values:
 
 
 def standard(rows: Rows) -> tuple[Values, Values]:
-    """(n, k) -> mean (k,) and what makes each column's deviation 1, (k,); constant columns count for nothing.
+    """(n, k) -> mean (k,) and what makes each column's deviation 1, (k,), or less where it hardly varies, 0 if never.
 
     Two patterns that hardly ever meet are next to constant among a few hundred marks; made as large as the others, the
     one picture where they do meet would score tens of deviations.
