@@ -57,8 +57,8 @@ def figure(result: AttackResult, name: str) -> Score:
 def test_the_shell_holds_98_of_100_samples_and_projection_ends_in_it() -> None:
     rows = 3.0 + 2.0 * torch.from_numpy(normal_rows(stream("test", 0, 0, 4000), 5))
     typical = Typical.of(rows)
-    inside = typical.projected(typical.standardised(rows))
-    moved = (inside - typical.standardised(rows)).abs().amax(dim=1) > 1e-4
+    inside = typical.projected(typical.scale(rows))
+    moved = (inside - typical.scale(rows)).abs().amax(dim=1) > 1e-4
     assert moved.double().mean() == pytest.approx(0.02, abs=0.005)
     assert torch.linalg.vector_norm(typical.projected(100 * inside), dim=1).max() <= typical.high * 1.0001
     assert torch.linalg.vector_norm(typical.projected(inside / 100), dim=1).min() >= typical.low * 0.9999

@@ -42,7 +42,7 @@ def test_a_pool_climbs_at_its_own_length_and_begins_anew_in_turn() -> None:
         pool.climb(step, GENERATOR, GUIDED)
         stayed = (torch.arange(100) + step) % CLIMB != 0
         assert int((~stayed).sum()) == 2
-        lengths = [((x - pool.mean) / pool.deviation).norm(dim=1)[stayed] for x in (before, pool.latents)]
+        lengths = [pool.scale(x).norm(dim=1)[stayed] for x in (before, pool.latents)]
         assert torch.allclose(*lengths, rtol=1e-4)
     with torch.no_grad():
         seen.append(float(GUIDED.remaining(GENERATOR.synthesize(pool.latents)).mean()))

@@ -62,15 +62,15 @@ def climb(
     parts = []
     for first in range(0, len(start), rows):
         which = slice(first, min(first + rows, len(start)))
-        here = typical.projected(typical.standardised(start[which])).requires_grad_()
+        here = typical.projected(typical.scale(start[which])).requires_grad_()
         adam, kept = torch.optim.Adam([here], lr=rate), []
         for step in range(at[-1] + 1):
             if step in at:
-                kept.append(typical.rows(here.detach()).clone())
+                kept.append(typical.scale.back(here.detach()).clone())
             if step == at[-1]:
                 break
             with torch.enable_grad():
-                loss = -aim(typical.rows(here), which).sum()
+                loss = -aim(typical.scale.back(here), which).sum()
             (here.grad,) = torch.autograd.grad(loss, here)
             adam.step()
             with torch.no_grad():

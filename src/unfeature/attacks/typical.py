@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unfeature.scale import Scale
+
 LEAST = 0.1
 """Of a coordinate's deviation, as a share of their root mean square: what was switched off can be switched on again."""
 
@@ -21,10 +23,8 @@ OUTSIDE = 0.01
 class Typical:
     """The shell in which the norms of nearly all samples lie, in standard deviations of each coordinate."""
 
-    mean: Tensor
-    """(k,)."""
-    deviation: Tensor
-    """(k,)."""
+    scale: Scale
+    """Of each coordinate; none so small that it could not be switched on."""
     norms: Tensor
     """(m,), ascending: of the samples."""
     low: float
@@ -34,27 +34,20 @@ class Typical:
     @classmethod
     def of(cls, rows: Tensor) -> Typical:
         """From samples (m, k), m >= 2."""
-        mean, deviation = rows.mean(dim=0), rows.std(dim=0)
-        deviation = deviation.clamp_min(max(TINY, LEAST * float(deviation.square().mean().sqrt())))
-        norms = torch.linalg.vector_norm((rows - mean) / deviation, dim=1).sort().values
+        deviation = rows.std(dim=0)
+        least = max(TINY, LEAST * float(deviation.square().mean().sqrt()))
+        scale = Scale(rows.mean(dim=0), deviation.clamp_min(least))
+        norms = torch.linalg.vector_norm(scale(rows), dim=1).sort().values
         low, high = (float(torch.quantile(norms, share)) for share in (OUTSIDE, 1 - OUTSIDE))
-        return cls(mean, deviation, norms, low, high)
-
-    def standardised(self, rows: Tensor) -> Tensor:
-        """(n, k) -> (n, k) with mean 0 and deviation 1."""
-        return (rows - self.mean) / self.deviation
-
-    def rows(self, standardised: Tensor) -> Tensor:
-        """(n, k) -> (n, k): back again."""
-        return standardised * self.deviation + self.mean
+        return cls(scale, norms, low, high)
 
     def projected(self, standardised: Tensor) -> Tensor:
-        """(n, k) -> (n, k): lengthened or shortened into the shell."""
+        """(n, k) -> (n, k), both in standard deviations: lengthened or shortened into the shell."""
         norms = torch.linalg.vector_norm(standardised, dim=1, keepdim=True).clamp_min(TINY)
         moved: Tensor = standardised * (norms.clamp(self.low, self.high) / norms)
         return moved
 
     def percentiles(self, rows: Tensor) -> Tensor:
         """(n, k) -> (n,) in [0, 100]: how many of a hundred samples have a smaller norm."""
-        norms = torch.linalg.vector_norm(self.standardised(rows), dim=1)
+        norms = torch.linalg.vector_norm(self.scale(rows), dim=1)
         return 100.0 * torch.searchsorted(self.norms, norms).double() / len(self.norms)

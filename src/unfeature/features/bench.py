@@ -11,12 +11,12 @@ from torch import Tensor
 from unfeature.drawing import drawn, made
 from unfeature.features.choosing import Point
 from unfeature.features.counterfactual import CounterfactualFeature
-from unfeature.features.eraser import Scale
 from unfeature.features.frechet import frechet
 from unfeature.features.linear import LinearFeature
 from unfeature.features.noise import Values
 from unfeature.features.opinion import Opinion, bounded
 from unfeature.protocols import Extractor, Generator
+from unfeature.scale import Scale
 from unfeature.seeds import Seeds
 
 Adjustable = LinearFeature | CounterfactualFeature

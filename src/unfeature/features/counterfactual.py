@@ -19,11 +19,12 @@ from unfeature.errors import BadOption
 from unfeature.features import fresh
 from unfeature.features.base import FinderBase
 from unfeature.features.choosing import sentences
-from unfeature.features.eraser import HIDDEN, Eraser, Scale, Search, fit_eraser, shown
+from unfeature.features.eraser import HIDDEN, Eraser, Search, fit_eraser, shown
 from unfeature.features.guides import Guide, Helpers, Keep, kept_by_judge, load_guide
 from unfeature.once import Once
 from unfeature.options import FindOptions
 from unfeature.protocols import Extractor, Generator
+from unfeature.scale import Scale
 
 MARGIN = 0.1
 """How far below the threshold the feature is gone, unless told: in standard deviations of the guide's log odds."""

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from unfeature.features.guides import Keep, Progress
 from unfeature.images import rows_at_once
 from unfeature.protocols import Generator
+from unfeature.scale import Scale
 
 DISTANCE, SHELL, PIXELS, TEMPERATURE = 2.0, 0.03, 1.0, 0.1
 """Weights of (10)."""
@@ -36,26 +37,6 @@ HIDDEN, BATCH, RATE = 256, 128, 2e-3
 
 STEP_PIXELS = 2**20
 """Pixels of a step's pictures at most."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Latents in standard deviations of the generator's own."""
-
-    mean: Tensor
-    """(d,)."""
-    deviation: Tensor
-    """(d,); 1 where latents do not vary."""
-
-    @classmethod
-    def of(cls, latents: Tensor) -> Scale:
-        """From samples (n, d)."""
-        deviation = latents.std(dim=0)
-        return cls(latents.mean(dim=0), torch.where(deviation > 1e-6, deviation, 1.0))
-
-    def __call__(self, latents: Tensor) -> Tensor:
-        """(n, d) -> (n, d)."""
-        return (latents - self.mean.to(latents)) / self.deviation.to(latents)
 
 
 class Eraser(nn.Module):

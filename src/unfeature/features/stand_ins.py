@@ -18,10 +18,10 @@ from torch import Tensor
 from unfeature.artifacts import Feedback
 from unfeature.errors import BadOption
 from unfeature.features import load_feature
-from unfeature.features.eraser import Scale
 from unfeature.features.guides import Helpers
 from unfeature.options import FindOptions
 from unfeature.protocols import Feature, Generator, GuidedFeature
+from unfeature.scale import Scale
 from unfeature.seeds import stream
 
 BANK, BANK_VALUES = 2048, 2**20

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from unfeature.protocols import Generator, GuidedFeature
+from unfeature.scale import Scale
 from unfeature.seeds import stream
 
 CLIMB, RATE = 50, 0.1
@@ -36,18 +37,15 @@ class Pool:
 
     latents: Tensor
     """(n, d)."""
-    mean: Tensor
-    deviation: Tensor
-    """(d,) each, of the generator's latents."""
+    scale: Scale
+    """Of the generator's latents."""
     seed: int
 
     @classmethod
     def begun(cls, generator: Generator, size: int, seed: int) -> Pool:
         """The first latents of a run."""
         some = generator.sample_latents(stream("searched scale", seed, 0, SAMPLES))
-        deviation = some.std(dim=0)
-        begun = generator.sample_latents(stream("searched", seed, 0, size))
-        return cls(begun, some.mean(dim=0), torch.where(deviation > 1e-6, deviation, 1.0), seed)
+        return cls(generator.sample_latents(stream("searched", seed, 0, size)), Scale.of(some), seed)
 
     def climb(self, step: int, generator: Generator, feature: GuidedFeature) -> Tensor:
         """(n / 2, d): those that show most in this copy; then all take a step up, where their time is up from anew."""
@@ -62,13 +60,12 @@ class Pool:
             left = feature.remaining(generator.synthesize(here))
             (slope,) = torch.autograd.grad(left.sum(), here)
         most = self.latents[left.detach().topk(-(-n // 2)).indices]
-        before = (self.latents - self.mean) / self.deviation
-        slope = slope * self.deviation
+        before, slope = self.scale(self.latents), slope * self.scale.deviation
         length = _length(slope).clamp_min(1e-12)
         rate = 2 * RATE * (1 - age / CLIMB).unsqueeze(1)
         after = before + rate * before.shape[1] ** 0.5 * slope / length
         after = after * (_length(before) / _length(after).clamp_min(1e-12))
-        self.latents = (after * self.deviation + self.mean).detach()
+        self.latents = self.scale.back(after).detach()
         return most
 
 
