@@ -19,7 +19,8 @@ from pages import wait
 from unfeature.artifacts import AttackResult, Attacks, Score
 from unfeature.errors import BadFile, BadOption, UnknownName
 from unfeature.options import BenchOptions
-from unfeature.reports.bench import bench_svg, bench_table
+from unfeature.reports.bench import bench_table
+from unfeature.reports.bench_plot import bench_svg
 from unfeature.store import Run
 from unfeature.workflow import bench_cells, benching, read_bench
 
@@ -118,20 +119,34 @@ def test_the_table_tells_means_and_ranges_over_seeds() -> None:
         "rows": [row("paper", 0, 0.02), row("paper", 1, 0.004), row("mine", 0, 0.002)],
     }
     lines = bench_table(told).splitlines()
-    paper = next(line for line in lines if line.startswith("| paper | Unlearned"))
-    assert "0.0120 (0.0040 to 0.0200)" in paper and "| 1 of 2 | 2 | 100 each |" in paper
-    assert "0.0020 (0.0010 to 0.0040)" in next(line for line in lines if line.startswith("| mine | Unlearned"))
+    paper = next(line for line in lines if line.startswith("| Unlearned | paper"))
+    assert "0.0120 (0.0040 to 0.0200)" in paper and paper.endswith("| 1 of 2 |")
+    assert "0.0020 (0.0010 to 0.0040)" in next(line for line in lines if line.startswith("| Unlearned | mine"))
     assert bench_table({"title": "T", "axes": ["method"], "rows": []}) == "# T\n\nNo cell is finished yet.\n"
     assert not any("Trained without" in line for line in lines)
     told["rows"][0]["scores"]["control"] = {"target_ratio": score(0.003)}  # type: ignore[index]
     control = [line for line in bench_table(told).splitlines() if "| Trained without it |" in line]
-    assert len(control) == 1 and "| paper | Trained without it | 0.0030 (0.0015 to 0.0060) |  |" in control[0]
+    assert len(control) == 1 and "| Trained without it | paper | 0.0030 (0.0015 to 0.0060) |  |" in control[0]
     told["rows"][2]["scores"]["original"]["target_ratio: slant"] = score(0.1)  # type: ignore[index]
     assert "| flips, untouched | target ratio, slant | fd100_x |" in bench_table(told)
     drawn = bench_svg(told)
     assert drawn == bench_svg(json.loads(json.dumps(told))) and "<svg" in drawn
     del told["rows"][0]["scores"]["control"]  # type: ignore[attr-defined]
     assert "trained without it" in drawn and "trained without it" not in bench_svg(told)
+
+
+def test_rows_that_are_alike_are_written_once_in_a_part_for_each_panel() -> None:
+    rows = [row(method, 0, ratio) for method, ratio in (("a", 0.02), ("b", 0.02), ("c", 0.01))]
+    for cell in rows:
+        cell["values"] |= {"marks": "20"}  # type: ignore[operator]
+    told = {"title": "T", "axes": ["marks", "method"], "rows": rows}
+    lines = bench_table(told).splitlines()
+    assert [line for line in lines if line.startswith("##")] == ["## marks 20"]
+    assert "1 seed, 100 pictures each." in lines
+    names = [line.split(" | ")[1] for line in lines if line.startswith("| Rejection filter")]
+    assert names == ["a, b", "c"]
+    told["rows"] = rows[:2]
+    assert "| Original | all | 0.0200 (0.0100 to 0.0400) |" in bench_table(told)
 
 
 def test_the_table_tells_what_attacks_brought_back() -> None:
@@ -147,17 +162,17 @@ def test_the_table_tells_what_attacks_brought_back() -> None:
         }
         cell["attacks"] = {"relearning": relearnt, "latent-search": sides, "mine": sides}
     _, _, attacked = bench_table(told).partition("## What attacks brought back")
-    assert "| method | attack | Original | Unlearned | Never had it | seeds |" in attacked
-    search = "0.9000 (0.9000 to 0.9000) | 0.0500 (0.0500 to 0.0500) | 0.0200 (0.0200 to 0.0200) | 2 |"
+    assert "| attack | method | Original | Unlearned | Never had it |" in attacked
+    search = "0.9000 (0.9000 to 0.9000) | 0.0500 (0.0500 to 0.0500) | 0.0200 (0.0200 to 0.0200) |"
     assert (
-        f"| paper | Search for a latent | {search}" in attacked
-        and f"| paper | Relearning, from 64 | {search}" in attacked
+        f"| Search for a latent | paper | {search}" in attacked
+        and f"| Relearning, from 64 | paper | {search}" in attacked
     )
-    from_8 = "| paper | steps to half, from 8 | 0, 0 | 12, over 200 | 16, 16 | 2 |"
-    assert f"{from_8}\n| paper | steps to half, from 64 | 3, 3 |" in attacked
-    assert "\n| mine |" not in attacked
+    from_8 = "| Steps to half, from 8 | paper | 0, 0 | 12, over 200 | 16, 16 |"
+    assert f"{from_8}\n| Steps to half, from 64 | paper | 3, 3 |" in attacked
+    assert "| mine | 0.0000" not in attacked
     assert (
-        attacked.index("Search for a latent") < attacked.index("Relearning") < attacked.index("| paper | mine | 0.9000")
+        attacked.index("Search for a latent") < attacked.index("Relearning") < attacked.index("| mine | paper | 0.9000")
     )
 
 
@@ -182,7 +197,7 @@ def test_flips_are_of_what_somebody_can_tell_apart() -> None:
     """The judge's other attributes where it tells any; of a face the most likely of ImageNet's classes says nothing."""
     faces = row("paper", 0, 0.02) | {"extractor": {"name": "squeezenet"}}
     told = {"title": "T", "axes": ["method"], "rows": [faces]}
-    assert "| row | target ratio | fd100_x |" in bench_table(told)
+    assert "| row | method | target ratio | fd100_x |" in bench_table(told)
     points = bench_svg(told).count("<use")
     faces["scores"]["unlearned"] |= {"drift_never_had": score(0.01)}  # type: ignore[index]
     assert bench_svg(told).count("<use") > points  # all rows are one and the same here
@@ -255,7 +270,7 @@ def test_a_benchmark_goes_on_to_the_same_results(tmp_path: Path, command: Comman
     assert [r["values"]["alpha"] for r in json.loads(first)["rows"]] == ["0.1", "1"]
     attacked = [r["attacks"]["quantisation"]["unlearned"]["figure"] for r in json.loads(first)["rows"]]
     assert [figure["n"] for figure in attacked] == [100, 100]
-    assert "| 0.1 | Quantisation |" in (folder / "results.md").read_text()
+    assert "| Quantisation | 0.1 |" in (folder / "results.md").read_text()
     for name in ("evaluation.json", "report.json", "unlearned.safetensors"):  # as if killed in one cell's training
         (folder / "mnist-vae-1-3" / name).unlink()
     assert command("bench", file, folder).code == 0

@@ -181,7 +181,8 @@ def _make(out: Path, cell: Cell) -> tuple[bool, str]:
 
 def results(options: BenchOptions, out: Path) -> list[Path]:
     """Every figure of the finished cells in one file, and its table and plot."""
-    from unfeature.reports.bench import bench_svg, bench_table
+    from unfeature.reports.bench import bench_table
+    from unfeature.reports.bench_plot import bench_svg
 
     with_one = versions() | {"threads": "1"}
     told = {"title": options.title, "axes": list(options.axes), "versions": with_one, "rows": list(_rows(options, out))}
