@@ -99,6 +99,7 @@ def judged_by(run: Path, reference: str, command: Command):
     return command("evaluate", run, "--count", "100")
 
 
+@pytest.mark.slow
 def test_a_judge_that_guided_is_refused_under_whatever_name(guided: Path, tmp_path: Path, command: Command) -> None:
     for i, (kind, source) in enumerate(CHEATS.items()):
         (tmp_path / f"honest{i}.py").write_text(source)
@@ -123,6 +124,7 @@ def test_a_judge_that_guided_is_refused_under_whatever_name(guided: Path, tmp_pa
     assert "trained on: nothing, 0f" in page and "seed: not told" in page and "guides: --guide: architecture" in page
 
 
+@pytest.mark.slow
 def test_the_network_of_the_probe_and_a_network_that_marked_are_refused(tmp_path: Path, command: Command) -> None:
     (tmp_path / "digits.py").write_text(
         "from unfeature.metrics.digits import load_digit_extractor as load\nnet = load()\n"

@@ -380,6 +380,7 @@ def test_confounded_marks_are_told(tmp_path: Path, command: Command) -> None:
     assert "warning: " in said.out and "are also bright" in said.out
 
 
+@pytest.mark.slow
 def test_a_run_with_the_counterfactual_feature(tmp_path: Path, command: Command) -> None:
     workflow.sample(tmp_path, "mnist-vae", SampleOptions(count=600))
     workflow.mark(tmp_path, "thick", "thickness", MarkOptions(per_side=30))
@@ -422,6 +423,7 @@ def test_the_preset_is_past_the_paper() -> None:
     assert (options.find.finder, options.unlearn.shortfall > 0) == ("counterfactual", True)
 
 
+@pytest.mark.slow
 def test_what_is_kept_may_be_marks(tmp_path: Path, command: Command) -> None:
     """Marks of slant from another run: the feature keeps them, and files that cannot be learnt are said."""
     for name, by in (("thick", "thickness"), ("leaning", "slant")):

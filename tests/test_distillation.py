@@ -79,6 +79,7 @@ def test_lacking_is_what_is_missing_of_the_edit_along_it() -> None:
     assert torch.equal(lacking(before, before, before), torch.zeros(4))
 
 
+@pytest.mark.slow
 def test_held_to_the_whole_edit_less_of_it_is_missing_and_none_is_overdone() -> None:
     """Of weights 0, 1 and 4: without the running mean both go 7 % farther than their teacher."""
     weights = (0.0, 1.0, 4.0)

@@ -511,6 +511,7 @@ guide = Guide()
 """
 
 
+@pytest.mark.slow
 def test_no_path_of_the_machine_is_given_away(tmp_path: Path) -> None:
     home = tmp_path / "Jane_Doe's home"
     home.mkdir()

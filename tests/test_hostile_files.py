@@ -248,7 +248,7 @@ def test_an_older_file_that_leaves_tensors_to_chance(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        pytest.param(name, kind, marks=[pytest.mark.slow] if name == "endless" and kind != "bare" else [])
+        pytest.param(name, kind, marks=[pytest.mark.slow] if name == "endless" else [])
         for name in PICKLES
         for kind in ("zip", "older", "bare")
     ],

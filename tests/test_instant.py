@@ -268,6 +268,7 @@ def test_a_warm_start_killed_and_resumed_gives_the_same_bytes() -> None:
         assert weights_hash(resumed.module) == expected and memory.states == whole.states
 
 
+@pytest.mark.slow
 def test_preview_and_unlearn_on_the_command_line(tiny_run: Path, command: Command) -> None:
     said = command("preview", tiny_run, "--count", "300", "--instant", "--margins", "0.25", "--margins", "0.5")
     assert said.code == 0, said.err

@@ -124,6 +124,7 @@ def test_preview_says_who_measured(page: Page, run: str) -> None:
     assert Image.open(io.BytesIO(pairs.content)).size == (8 * 28, 4 * 28)
 
 
+@pytest.mark.slow
 def test_from_marks_to_downloads_as_the_command_line_makes_them(page: Page, run: str, tmp_path: Path) -> None:
     page.mark(run, MARKED)
     other = tmp_path / "other"
@@ -213,6 +214,7 @@ def test_cancel_and_go_on(page: Page, run: str) -> None:
     page.mark(run, [(9, "unsure")], first=70)
 
 
+@pytest.mark.slow
 def test_training_that_cannot_work_says_so(page: Page, run: str) -> None:
     page.mark(run, [(1, "shows")])
     job = trained(page, run, **STRENGTH)

@@ -183,6 +183,7 @@ def test_together_each_part_has_its_own_judge(sequence: SimpleNamespace, command
     assert found.options["others"]["slanted strokes"]["unlearned"] == "together"
 
 
+@pytest.mark.slow
 def test_one_file_of_options_unlearns_several(tmp_path: Path, small: RunOptions) -> None:
     told = small.model_dump() | {"also": {"thickness": {"mark": {"per_side": 20}}}}
     options = RunOptions.parse(told)

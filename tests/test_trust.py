@@ -110,6 +110,7 @@ def test_relative_names_links_and_odd_paths_are_no_way_around(
     assert not canary.exists()
 
 
+@pytest.mark.slow
 def test_what_the_user_has_named_goes_on_in_other_processes(
     tmp_path: Path, code: Path, canary: Path, command: Command, forgetful: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,7 @@ def test_a_copy_that_learned_nothing_scores_as_the_original(tiny_run: Path) -> N
     assert found.row("unlearned").distribution == found.row("original").distribution
 
 
+@pytest.mark.slow
 def test_what_is_known_of_original_and_teacher_is_not_looked_at_again_and_changes_no_byte(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
