@@ -148,6 +148,21 @@ def test_what_goes_too_far_is_not_taken_and_what_it_would_bring_is_said() -> Non
     assert (alone.picked, alone.reached) == (0, True), "where nothing else is known, the nearest"
 
 
+def test_none_is_taken_where_another_both_changes_less_and_leaves_less() -> None:
+    points = [
+        point("linear", 0.08, 0.1, 0.01, 0.04, distance=LIMIT),
+        point("pseudo-label", 0.025, 0.05, 0.02, 0.085, distance=0.9),
+        point("counterfactual", 0.001, 0.0041, 0.02, 0.068, distance=3.2),
+        point("counterfactual", 0.002, 0.008, 0.01, 0.032, distance=1.4),
+        point("counterfactual", 0.0001, 0.001, 0.04, 0.14, distance=9.0),
+    ]
+    choice = Choice.of(points, 0.0042, LIMIT)
+    assert (choice.picked, choice.reached, choice.near, choice.front) == (2, True, (0, 1, 2, 3), (3, 2))
+    assert [told["near"] for told in choice.to_json()["points"]] == [True, True, True, True, False]
+    assert Choice.of([*points[:2], points[3]], 0.0042, LIMIT).picked == 2
+    assert Choice.of([*points[:2], points[4]], 0.0042, LIMIT).picked == 1, "it changes more"
+
+
 def test_each_kind_is_measured_again() -> None:
     tried = [point("linear", 0.05, 0.06, 0.5), point("linear", 0.04, 0.05, 0.9), point("counterfactual", 0, 0.001, 0.1)]
     assert measured_again(tried, 0.0042) == [tried[1], tried[2]]

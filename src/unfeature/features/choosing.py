@@ -101,13 +101,19 @@ class Point:
         return f"find --finder {self.finder} --threshold {self.threshold:.3f} --margin {self.margin:.3f}"
 
 
+def _front(points: Sequence[Point], near: Sequence[int]) -> tuple[int, ...]:
+    return tuple(near[i] for i in pareto([points[i].cost for i in near]))
+
+
 @dataclass(frozen=True)
 class Choice:
     """Points, their front, the one taken and what is said of it."""
 
     points: tuple[Point, ...]
+    near: tuple[int, ...]
+    """Those that may be taken: that go no farther than they may, or change and leave less than what would be else."""
     front: tuple[int, ...]
-    """Of those that go no farther than they may, gentlest first."""
+    """Of those, gentlest first."""
     picked: int
     reached: bool
     """Whether at most the wanted ratio is left by the one taken."""
@@ -118,12 +124,15 @@ class Choice:
     @classmethod
     def of(cls, points: Sequence[Point], wanted: float, limit: float) -> Choice:
         """Of at least one point, from those near enough where there are any: the gentlest of which at most the wanted
-        ratio is left, else that of the least."""
+        ratio is left, else that of the least; but none where another both changes less and leaves less."""
         near = [i for i, point in enumerate(points) if point.near(wanted, limit)]
         near = near or [min(range(len(points)), key=lambda i: points[i].distance)]
-        front = tuple(near[i] for i in pareto([points[i].cost for i in near]))
-        picked, reached = gentlest([point.left for point in points], front, wanted)
-        return cls(tuple(points), front, picked, reached, wanted, limit)
+        lefts = [point.left for point in points]
+        harm, left = points[gentlest(lefts, _front(points, near), wanted)[0]].cost
+        near += [i for i, point in enumerate(points) if i not in near and point.harm <= harm and point.left < left]
+        front = _front(points, near)
+        picked, reached = gentlest(lefts, front, wanted)
+        return cls(tuple(points), tuple(near), front, picked, reached, wanted, limit)
 
     def told(self) -> list[str]:
         """What was taken and why; a plain refusal where nothing, or no direction, reaches the wanted ratio."""
@@ -148,7 +157,7 @@ class Choice:
 
     def _beyond(self) -> Point | None:
         """Of those that go too far the gentlest that reaches the wanted ratio, else the lowest, if lower than taken."""
-        beyond = [point for point in self.points if not point.near(self.wanted, self.limit)]
+        beyond = [point for i, point in enumerate(self.points) if i not in self.near]
         reaching = [point for point in beyond if point.left <= self.wanted]
         if reaching:
             return min(reaching, key=lambda p: p.harm)
@@ -187,11 +196,11 @@ class Choice:
         return f"{other} would reach it too, and change {least.changes()}."
 
     def _near(self) -> list[Point]:
-        return [point for point in self.points if point.near(self.wanted, self.limit)]
+        return [self.points[i] for i in self.near]
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the sentences."""
-        own = [{"left": point.left, "near": point.near(self.wanted, self.limit)} for point in self.points]
+        own = [{"left": point.left, "near": i in self.near} for i, point in enumerate(self.points)]
         points = [asdict(point) | told for point, told in zip(self.points, own, strict=True)]
         return {**asdict(self), "points": points, "told": self.told()}
 
