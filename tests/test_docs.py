@@ -28,9 +28,9 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^ *```{language}\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
 
 
-def run_here(command: list[str], folder: Path) -> str:
+def run_here(command: list[str], folder: Path, seconds: float = 300) -> str:
     given = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=False, cwd=folder, env=given, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, check=False, cwd=folder, env=given, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -131,6 +131,19 @@ def test_readme_commands_work(tmp_path):
     for command in commands:
         run_here(["bash", "-ec", command], tmp_path)
     assert (tmp_path / "runs" / "thick" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_demo_ends_as_readme_says(tmp_path):
+    """In the same words; of shares the intervals overlap, since another processor makes other last digits."""
+    said = re.compile(r"^Thick strokes: .*$", re.MULTILINE)
+    number = re.compile(r"\d+(?:\.\d+)?")
+    printed = run_here([sys.executable, "-m", "unfeature", "demo", "runs/demo"], tmp_path, 800)
+    lines = [found.group() for found in map(said.search, (printed, README)) if found]
+    assert len(lines) == 2 and number.sub("N", lines[0]) == number.sub("N", lines[1]), printed
+    (before, after, *ends, changed), told = ([float(n) for n in number.findall(line)] for line in lines)
+    assert before == pytest.approx(told[0], abs=0.2) and ends[0] <= told[3] and told[2] <= ends[1]
+    assert after < before and changed == pytest.approx(told[4], abs=0.5)
 
 
 @pytest.mark.slow
