@@ -101,8 +101,10 @@ class Point:
         return f"find --finder {self.finder} --threshold {self.threshold:.3f} --margin {self.margin:.3f}"
 
 
-def _front(points: Sequence[Point], near: Sequence[int]) -> tuple[int, ...]:
-    return tuple(near[i] for i in pareto([points[i].cost for i in near]))
+def _taken(points: Sequence[Point], near: Sequence[int], wanted: float) -> tuple[tuple[int, ...], int, bool]:
+    """Of those near enough: their front, the one of it to take, and whether that reaches the wanted ratio."""
+    front = tuple(near[i] for i in pareto([points[i].cost for i in near]))
+    return front, *gentlest([point.left for point in points], front, wanted)
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,10 @@ class Choice:
         ratio is left, else that of the least; but none where another both changes less and leaves less."""
         near = [i for i, point in enumerate(points) if point.near(wanted, limit)]
         near = near or [min(range(len(points)), key=lambda i: points[i].distance)]
-        lefts = [point.left for point in points]
-        harm, left = points[gentlest(lefts, _front(points, near), wanted)[0]].cost
+        _, first, _ = _taken(points, near, wanted)
+        harm, left = points[first].cost
         near += [i for i, point in enumerate(points) if i not in near and point.harm <= harm and point.left < left]
-        front = _front(points, near)
-        picked, reached = gentlest(lefts, front, wanted)
-        return cls(tuple(points), tuple(near), front, picked, reached, wanted, limit)
+        return cls(tuple(points), tuple(near), *_taken(points, near, wanted), wanted, limit)
 
     def told(self) -> list[str]:
         """What was taken and why; a plain refusal where nothing, or no direction, reaches the wanted ratio."""

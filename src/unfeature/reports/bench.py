@@ -10,7 +10,6 @@ from unfeature.reports.attacks import TARGETS, TOLD, attack_title
 from unfeature.reports.words import ROWS, Group, flips_key
 
 GROUPS: dict[Group, str] = {"edited": "edited", "never_had": "never had it", "untouched": "untouched"}
-PIXELS = "drift_never_had"
 UNEDITED = ("original", "filter")
 """Rows of pictures that are the original's own: none of them changed."""
 
@@ -39,8 +38,7 @@ def bench_table(results: Mapping[str, Any]) -> str:
 def _part(title: str, cells: Rows, axis: str) -> str:
     """The rows of all values of the last axis."""
     figures, named = _figures(cells), grouped(cells, (axis,))
-    columns = ["row", axis, *figures.values(), "removed"]
-    lines: list[Line] = [columns, ["---"] * len(columns)]
+    lines: list[Line] = []
     for row, called in ROWS.items():
         alike: dict[Line, list[str]] = {}
         for (name,), mine in named.items():
@@ -50,10 +48,8 @@ def _part(title: str, cells: Rows, axis: str) -> str:
             [called, "all" if 1 < len(names) == len(named) else ", ".join(names), *told]
             for told, names in alike.items()
         ]
-    made = {len(mine) for mine in named.values()}
-    seeds = f"{_range(made)} {'seed' if max(made) == 1 else 'seeds'}"
-    facts = f"{seeds}, {_range({cell['n'] for cell in cells})} pictures each."
-    return "\n" + (f"## {title}\n\n" if title else "") + f"{facts}\n\n" + _lines(lines)
+    facts = f"{_seeds(named.values())}, {_range({cell['n'] for cell in cells})} pictures each."
+    return _headed(f"## {title}" if title else "", facts, ["row", axis, *figures.values(), "removed"], lines)
 
 
 def _figures(cells: Rows) -> dict[str, str]:
@@ -77,6 +73,12 @@ def _row(row: str, cells: Rows, figures: Iterable[str]) -> tuple[str, ...]:
     return (*map(told, figures), removed if row == "unlearned" else "")
 
 
+def _seeds(named: Iterable[Rows]) -> str:
+    """Of the cells of each value: `3 seeds`."""
+    made = {len(cells) for cells in named}
+    return f"{_range(made)} {'seed' if max(made) == 1 else 'seeds'}"
+
+
 def _range(numbers: set[int]) -> str:
     return " to ".join(f"{number:,}" for number in sorted({min(numbers), max(numbers)}))
 
@@ -95,8 +97,7 @@ def _attacked(rows: Rows, axes: Sequence[str]) -> str:
 
 
 def _attacks(title: str, cells: Rows, axis: str) -> str:
-    columns = ["attack", axis, *TARGETS.values()]
-    lines: list[Line] = [columns, ["---"] * len(columns)]
+    lines: list[Line] = []
     made = {name for cell in cells for name in cell["attacks"]}
     named = grouped(cells, (axis,))
     for attack in [*filter(made.__contains__, TOLD), *sorted(made - TOLD.keys())]:
@@ -105,7 +106,8 @@ def _attacks(title: str, cells: Rows, axis: str) -> str:
             for (name,), mine in named.items()
         }
         lines += _attack(attack, {name: cells for name, cells in told.items() if cells})
-    return "\n" + (f"### {title}\n\n" if title else "") + _lines(lines)
+    facts = f"{_seeds(named.values())}."
+    return _headed(f"### {title}" if title else "", facts, ["attack", axis, *TARGETS.values()], lines)
 
 
 def _attack(attack: str, told: Mapping[str, Rows]) -> list[Line]:
@@ -140,8 +142,10 @@ def _steps(told: Sequence[Mapping[str, Any]], number: str) -> str:
     return ", ".join([*map(str, found), *(f"over {most}" for steps, most in known if steps is None)])
 
 
-def _lines(lines: Sequence[Line]) -> str:
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def _headed(heading: str, facts: str, columns: Line, lines: Sequence[Line]) -> str:
+    """A part: its heading if any, what holds for all its lines, and its table."""
+    table = "".join(f"| {' | '.join(line)} |\n" for line in (columns, ["---"] * len(columns), *lines))
+    return "\n" + "\n\n".join(filter(None, (heading, facts, table)))
 
 
 def grouped(rows: Rows, axes: Sequence[str]) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
@@ -166,11 +170,6 @@ def _flips(cell: Mapping[str, Any]) -> dict[str, str]:
     keys = {flips_key(cell["scores"]["unlearned"], cell["extractor"], group): told for group, told in GROUPS.items()}
     whose = {key: "attribute flips" if key.startswith("attribute") else "flips" for key in keys}
     return {key: f"{whose[key]}, {told}" for key, told in keys.items() if key}
-
-
-def changed(cell: Mapping[str, Any]) -> str:
-    """The score that tells what changed though it never had the feature: flips, or pixels where nobody tells flips."""
-    return flips_key(cell["scores"]["unlearned"], cell["extractor"], "never_had") or PIXELS
 
 
 def _over_seeds(scores: Sequence[Mapping[str, Any] | None]) -> str:

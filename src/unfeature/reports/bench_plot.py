@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
-from unfeature.reports.bench import PIXELS, Rows, changed, parted
-from unfeature.reports.words import ROWS
+from unfeature.reports.bench import Rows, parted
+from unfeature.reports.words import ROWS, flips_key
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+PIXELS = "drift_never_had"
 ACROSS, LEAST, SHAPES = 4, 0.01, "osD^vP*X<>"
 """Panels beside each other; per cent where shares of none are drawn; markers."""
 WITHOUT: dict[str, Any] = {"color": "0.5", "linestyle": "--", "linewidth": 1}
@@ -42,7 +43,7 @@ def bench_svg(results: Mapping[str, Any]) -> str:
     rows, axes = results["rows"], results["axes"]
     names = list(dict.fromkeys(row["values"][axes[-1]] for row in rows))
     groups = parted(rows, axes) or {"": []}
-    pixels = " of pixels" if any(changed(cell) == PIXELS for cell in rows) else ""
+    pixels = " of pixels" if any(_changed(cell) == PIXELS for cell in rows) else ""
     wide = min(ACROSS, len(groups))
     deep = -(-len(groups) // wide)
     stream = io.StringIO()
@@ -77,10 +78,15 @@ def _look(number: int) -> dict[str, Any]:
     return {"color": f"C{number % 10}", "marker": SHAPES[number % len(SHAPES)], "markersize": 5}
 
 
+def _changed(cell: Mapping[str, Any]) -> str:
+    """The score that tells what changed though it never had the feature: flips, or pixels where nobody tells flips."""
+    return flips_key(cell["scores"]["unlearned"], cell["extractor"], "never_had") or PIXELS
+
+
 def _points(panel: Axes, cell: Mapping[str, Any], number: int) -> None:
     """One for the teacher and one for the copy, where both figures were measured."""
     for side, filled in (("teacher", {"markerfacecolor": "none"}), ("unlearned", {})):
-        scores = [cell["scores"][side].get(name) for name in (changed(cell), "target_ratio")]
+        scores = [cell["scores"][side].get(name) for name in (_changed(cell), "target_ratio")]
         if all(score is not None and score["n"] for score in scores):
             x, y = (max(LEAST, 100 * score["value"]) for score in scores)
             panel.plot(x, y, linestyle="", **(_look(number) | filled))
