@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from unfeature.artifacts import StepRecord
@@ -21,10 +22,11 @@ from unfeature.errors import BadCheckpoint, BadOption, WrongGenerator
 from unfeature.features.linear import LinearFeature
 from unfeature.generators.loading import read_safetensors, to_safetensors
 from unfeature.generators.module import weights_hash
+from unfeature.ms_ssim import ms_ssim
 from unfeature.options import UnlearnOptions
 from unfeature.seeds import stream
 from unfeature.testing import TinyGenerator, TinyJudge
-from unfeature.unlearners.distillation import Distillation, lacking
+from unfeature.unlearners.distillation import Distillation, Distilling, lacking
 from unfeature.unlearners.stopping import SequentialWilson
 
 GENERATOR = TinyGenerator()
@@ -77,6 +79,25 @@ def test_lacking_is_what_is_missing_of_the_edit_along_it() -> None:
     along = (other * edit).sum(dim=(1, 2, 3), keepdim=True) / edit.square().sum(dim=(1, 2, 3), keepdim=True)
     assert float(lacking(edited + other - along * edit, edited, before).abs().max()) < 1e-5
     assert torch.equal(lacking(before, before, before), torch.zeros(4))
+
+
+def test_what_is_not_to_change_is_held_to_its_structure() -> None:
+    """(14) by hand, on a copy with other weights; nothing where all of a batch is to change."""
+    fabric = Fabric(accelerator="cpu", devices=1)
+    options = [OPTIONS.model_copy(update={"perceptual_rest": weight}) for weight in (0.0, 0.5)]
+    totals, loops = [], [Distilling(these, 0, GENERATOR, FEATURE, fabric) for these in options]
+    for one in loops:
+        batch = one.drawn(0)
+        with torch.no_grad():
+            for value in one.parameters.values():
+                value.mul_(1.1)
+            totals.append(float(one.losses(batch).total))
+            made, rest = one.student.synthesize(batch.latents), ~batch.flags
+            unlike = 1 - ms_ssim(made[rest], GENERATOR.synthesize(batch.latents[rest]))
+    assert 0 < int(rest.sum()) < len(rest) and float(unlike.mean()) > 1e-4
+    assert totals[1] - totals[0] == pytest.approx(0.5 * float(unlike.sum()) / len(rest), rel=1e-3)
+    flagged = batch.rows(torch.nonzero(batch.flags).flatten())
+    assert torch.equal(*(one.losses(flagged).total for one in loops))
 
 
 @pytest.mark.slow

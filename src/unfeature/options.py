@@ -156,6 +156,7 @@ class UnlearnOptions(Options):
     unlearner: str = Field("distillation", description="How the copy is trained; see `unfeature list`.")
     alpha: float = Field(0.25, ge=0, le=1000, description="Weight of unlearning against reconstruction.")
     perceptual: float = Field(1.0, ge=0, le=1000, description="Weight of MS-SSIM within them; 0 leaves it out.")
+    perceptual_rest: float = Field(0.0, ge=0, le=1000, description="Weight of MS-SSIM where nothing is to change.")
     l1: Literal["mean", "sum"] = Field("mean", description="Absolute differences averaged or summed over pixels.")
     shortfall: float = Field(
         0.0, ge=0, le=1000, description="Weight of what a copy lacks of each edit, while it is behind its teacher."

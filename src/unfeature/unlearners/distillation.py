@@ -9,6 +9,12 @@ which is what is missing of the edit, along it, as a root mean square: a copy th
 its differences are spread. Nobody's opinion is in it that could be pleased by something else. It counts while the copy
 is behind its teacher on average: where edits are hard to follow, one that paid for each that is too short and for none
 that is too long would go farther than its teacher.
+
+Where `perceptual_rest` is asked for, pictures in which nothing is to change are held to their structure too:
+
+    L_rest = (1 - sim(z)) (1 - MS-SSIM(g(z), f(z)))                                                             (14)
+
+Pixels count alike wherever they are, and what makes a digit another one, a stroke that closes, is few of them.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ from torch import Tensor
 
 from unfeature import paper
 from unfeature.errors import BadOption
+from unfeature.ms_ssim import ms_ssim
 from unfeature.protocols import GuidedFeature
 from unfeature.unlearners.bank import PIXELS, Bank, Batch, latents_of
 from unfeature.unlearners.instant import best_edit
@@ -126,10 +133,13 @@ class Distilling(Loop):
         )
 
     def losses(self, batch: Batch) -> paper.Losses:
-        """Equations (6) to (9), and (13)."""
+        """Equations (6) to (9), (13) and (14)."""
         options, flags = self.options, batch.flags
         made, target = self.pictures(batch)
         told = paper.losses(made, target, flags, alpha=options.alpha, perceptual=options.perceptual, l1=options.l1)
+        if options.perceptual_rest and not bool(flags.all()):
+            rest = (1 - ms_ssim(made[~flags], target[~flags])).sum() / len(flags)
+            told = replace(told, total=told.total + options.perceptual_rest * rest)
         if not options.shortfall or not bool(flags.any()):
             return told
         with torch.no_grad(), self.fabric.autocast():
