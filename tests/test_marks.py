@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from unfeature import workflow
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.errors import BadOption, RunBusy
+from unfeature.errors import BadFile, BadOption, RunBusy
 from unfeature.marks import GALLERY, SOURCE, Marks
 from unfeature.options import SampleOptions
 from unfeature.store import Run
@@ -108,6 +110,45 @@ def test_what_somebody_else_wrote_meanwhile_is_read(run: Run) -> None:
     workflow.mark(run.folder, "slant", "slant")
     marks.apply([(5, "unsure")])
     assert len(run.read_as("feedback.json", Feedback).positives) > 2
+
+
+def test_marks_saved_while_another_request_reads_lose_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = Marks(run)
+    marks.apply([(5, "shows")])
+    os.utime(run.path("feedback.json"), ns=(1, 1))
+    reading, on, read_as = threading.Event(), threading.Event(), Run.read_as
+
+    def slowly(of: Run, name: str, kind: type) -> object:
+        if name == "feedback.json":
+            reading.set()
+            on.wait(10)
+        return read_as(of, name, kind)
+
+    monkeypatch.setattr(Run, "read_as", slowly)
+    looks = threading.Thread(target=marks.load)
+    saves = threading.Thread(target=marks.apply, args=([(6, "unsure")],))
+    looks.start()
+    reading.wait(10)
+    saves.start()
+    saves.join(0.2)
+    on.set()
+    looks.join()
+    saves.join()
+    assert Marks(run).marks == marks.marks == {5: "shows", 6: "unsure"}
+
+
+def test_a_damaged_file_of_marks_is_told_each_time_and_never_saved_over(run: Run) -> None:
+    marks = Marks(run)
+    marks.apply([(5, "shows")])
+    whole = run.read("feedback.json")
+    run.path("feedback.json").write_bytes(whole[:20])
+    for _ in range(2):
+        with pytest.raises(BadFile, match="not JSON"):
+            marks.apply([(6, "shows")])
+    assert run.read("feedback.json") == whole[:20]
+    run.path("feedback.json").write_bytes(whole)
+    marks.apply([(6, "shows")])
+    assert Marks(run).marks == {5: "shows", 6: "shows"}
 
 
 def test_no_mark_is_taken_while_another_process_works_on_the_run(run: Run) -> None:

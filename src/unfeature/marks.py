@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -39,27 +40,31 @@ def asked(run: Run) -> Asked:
 
 
 class Marks:
-    """The marks of one run by wall index: picture i is the i-th of the run's gallery stream."""
+    """The marks of one run by wall index: picture i is the i-th of the run's gallery stream. Threads may share them."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.asked = run, asked(run)
         self.base = int(stream("gallery", self.asked.seed, 0, 1)[0])
         self.marks: dict[int, str] = {}
         self.source = SOURCE
-        self._kept, self._stamp = False, -1
+        self._kept, self._stamp, self._lock = False, -1, threading.RLock()
         self.load()
 
     def load(self) -> None:
-        """What feedback.json says now, if somebody else wrote it; nothing where there is none."""
-        if self._stamp == self._written():
-            return
-        self._stamp, self.marks, self._kept = self._written(), {}, False
-        if self.run.has("feedback.json"):
-            feedback = self.run.read_as("feedback.json", Feedback)
-            told = feedback.source
-            self.source = told if told.endswith(SOURCE) else f"{told}, then {SOURCE}"
-            for mark, side in SIDES.items():
-                self.marks |= {seed - self.base: mark for seed in getattr(feedback, side)}
+        """What feedback.json says now, if somebody else wrote it; nothing where there is none. BadFile, each time."""
+        with self._lock:
+            stamp = self._written()
+            if self._stamp == stamp:
+                return
+            marks: dict[int, str] = {}
+            source = SOURCE
+            if self.run.has("feedback.json"):
+                feedback = self.run.read_as("feedback.json", Feedback)
+                told = feedback.source
+                source = told if told.endswith(SOURCE) else f"{told}, then {SOURCE}"
+                for mark, side in SIDES.items():
+                    marks |= {seed - self.base: mark for seed in getattr(feedback, side)}
+            self.marks, self.source, self._kept, self._stamp = marks, source, False, stamp
 
     def _written(self) -> int:
         """When feedback.json was last written, in nanoseconds; 0 where there is none."""
@@ -68,32 +73,36 @@ class Marks:
 
     def of(self, mark: str) -> list[int]:
         """Wall indices with that mark, in order."""
-        return sorted(index for index, given in self.marks.items() if given == mark)
+        with self._lock:
+            return sorted(index for index, given in self.marks.items() if given == mark)
 
     def counts(self) -> dict[str, int]:
         """How many of each."""
-        return {mark: sum(given == mark for given in self.marks.values()) for mark in SIDES}
+        with self._lock:
+            return {mark: sum(given == mark for given in self.marks.values()) for mark in SIDES}
 
     def apply(self, operations: Iterable[tuple[int, str]]) -> None:
         """Set marks and save them; BadOption, and nothing is changed, where one makes no sense."""
-        self.load()
-        changed = dict(self.marks)
-        for index, mark in operations:
-            if not 0 <= index < STREAM_LENGTH or mark not in {*SIDES, "none"}:
-                known = ", ".join((*SIDES, "none"))
-                raise BadOption(f"mark {mark!r} of picture {index}; expected a picture from 0 on and one of {known}.")
-            if mark == "none":
-                changed.pop(index, None)
-            else:
-                changed[index] = mark
-        if changed != self.marks:
-            self._save(changed)
+        with self._lock:
+            self.load()
+            changed = dict(self.marks)
+            for index, mark in operations:
+                if not 0 <= index < STREAM_LENGTH or mark not in {*SIDES, "none"}:
+                    known = f"a picture from 0 on and one of {', '.join((*SIDES, 'none'))}"
+                    raise BadOption(f"mark {mark!r} of picture {index}; expected {known}.")
+                if mark == "none":
+                    changed.pop(index, None)
+                else:
+                    changed[index] = mark
+            if changed != self.marks:
+                self._save(changed)
 
     def replace(self, feedback: Feedback) -> None:
         """Take marks made elsewhere in place of those there are; the old ones go to history/."""
-        with self.run.held():
-            self.run.write_json("feedback.json", feedback.to_json())
-        self.load()
+        with self._lock:
+            with self.run.held():
+                self.run.write_json("feedback.json", feedback.to_json())
+            self.load()
 
     def _save(self, changed: dict[int, str]) -> None:
         """Write, and only then take over: what is shown as saved is saved. The first time, older marks are kept."""
@@ -105,7 +114,7 @@ class Marks:
                 write_atomic(self.run.path("feedback.json"), data)
             else:
                 self.run.write("feedback.json", data)
-        self.marks, self._kept, self._stamp = changed, True, self._written()
+            self.marks, self._kept, self._stamp = changed, True, self._written()
 
     def _grow(self, index: int) -> None:
         """A gallery that ends before this picture becomes longer."""

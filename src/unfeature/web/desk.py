@@ -119,7 +119,7 @@ class Desk:
         """A run's marks, read once and again where somebody else has written them."""
         folder = self.folder(name)
         if name not in self._open:
-            self._open[name] = OpenRun(Marks(Run(folder)))
+            self._open.setdefault(name, OpenRun(Marks(Run(folder))))  # one of them, whoever came first
         self._open[name].marks.load()
         return self._open[name]
 
