@@ -327,9 +327,11 @@ def test_remote_needs_a_token_and_takes_no_code(tmp_path: Path) -> None:
         assert remote.client.get("/api/start").status_code == 401
         remote.client.headers["authorization"] = f"Bearer {token}"
         assert remote.get("/api/start")["remote"]
-        for generator in ("x.py:load", "/etc/passwd", "model.safetensors"):
-            refused = remote.client.post("/api/runs", json={"generator": generator, "feature": "f"})
-            assert refused.status_code == 422 and "shipped generators only" in refused.json()["error"]
+        named = [{"generator": name} for name in ("x.py:load", "/etc/passwd", "model.safetensors")]
+        shipped = {"generator": "mnist-vae"}
+        for part in [*named, shipped | {"weights": "/etc/passwd"}, shipped | {"judge": "x.py:judge"}]:
+            refused = remote.client.post("/api/runs", json={"feature": "f"} | part)
+            assert refused.status_code == 422 and "shipped generators only" in refused.json()["error"], part
 
 
 def test_the_server_has_no_torch_and_no_outside_connection(page: Page, recorded: Path) -> None:

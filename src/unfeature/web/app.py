@@ -24,6 +24,7 @@ from unfeature.web.desk import Desk, OpenRun, UnknownRun
 from unfeature.web.painter import Overtaken
 from unfeature.web.security import BODY, REPORT_POLICY, Guard, TooLarge
 from unfeature.web.ways import DIRECTION, Way, asked_for
+from unfeature.zoo import cards
 
 STATIC = Path(__file__).parent / "static"
 SHEETS = 2**20
@@ -160,13 +161,13 @@ def _add_pages(routes: APIRouter, desk: Desk) -> None:
 
 def _add_runs(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/api/runs", status_code=201)
-    async def begin(asked: NewRun) -> dict[str, Any]:
-        if desk.remote and (is_file_reference(asked.judge) or "/" in asked.generator or "." in asked.generator):
+    async def begin(new: NewRun) -> dict[str, Any]:
+        if desk.remote and (new.weights or is_file_reference(new.judge) or new.generator not in cards("generator")):
             raise BadOption(
-                "a page that others can reach takes shipped generators only; expected one of those listed. Start the "
-                "run on that machine:  unfeature sample RUN --generator FILE"
+                "a page that others can reach takes shipped generators only, as they are; expected one of those listed."
+                " Start the run on that machine:  unfeature sample RUN --generator FILE"
             )
-        name, notes = await desk.begin(asked.model_dump() | {"weights": asked.weights or None})
+        name, notes = await desk.begin(new.model_dump() | {"weights": new.weights or None})
         return {"name": name, "notes": notes}
 
     @routes.get("/api/runs/{name}")
