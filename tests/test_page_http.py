@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import random
@@ -18,11 +19,13 @@ from PIL import Image
 
 from unfeature import workflow
 from unfeature.drawing import drawn
+from unfeature.errors import RunBusy
 from unfeature.generators.loading import load_generator
 from unfeature.images import to_pixels
 from unfeature.seeds import stream
 from unfeature.store import Run
 from unfeature.web.desk import Numbers
+from unfeature.web.jobs import Jobs
 
 STRENGTH = {"threshold": 0.1, "margin": 0.5, "steps": 20}
 MARKED = [(i, "shows" if i % 7 == 0 else "without") for i in range(70)]
@@ -193,8 +196,6 @@ def test_a_killed_server_loses_nothing_and_training_goes_on(tmp_path: Path, page
 
 
 def _free(folder: Path) -> bool:
-    from unfeature.errors import RunBusy
-
     try:
         with Run(folder).held():
             return True
@@ -212,6 +213,24 @@ def test_cancel_and_go_on(page: Page, run: str) -> None:
     job = page.post(f"/api/runs/{run}/job", {"action": "cancel"})
     assert job["state"] == "stopped" and not page.get(f"/api/runs/{run}")["locked"]
     page.mark(run, [(9, "unsure")], first=70)
+
+
+def test_of_several_starts_at_once_one_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, begun = asyncio.create_subprocess_exec, []
+
+    async def instead(*command: str, **given: object) -> asyncio.subprocess.Process:
+        begun.append(command)
+        return await begin("cat", **given)
+
+    async def at_once() -> list[object]:
+        jobs = Jobs("study")
+        told = await asyncio.gather(*(jobs.start(tmp_path, {"steps": 1}) for _ in range(5)), return_exceptions=True)
+        await jobs.close()
+        return told
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", instead)
+    told = asyncio.run(at_once())
+    assert len(begun) == 1 and [type(each) for each in told] == [type(None)] + 4 * [RunBusy]
 
 
 @pytest.mark.slow

@@ -69,22 +69,24 @@ class Jobs:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._jobs: dict[Path, Job] = {}
+        self._one = asyncio.Lock()
 
     async def start(self, folder: Path, asked: dict[str, Any]) -> None:
         """Start, or go on with, a run's work; RunBusy where it is at work already."""
-        if self.running(folder):
-            raise RunBusy("this run is being trained already; expected it at rest. Wait for it, or stop it first.")
-        with open(folder / "job.log", "ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "unfeature.web.work", self.kind, str(folder), json.dumps(asked)),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, "PYTHONWARNINGS": "ignore"},
-            )
-        given = {key: asked[key] for key in CHOICE if key in asked}
-        job = self._jobs[folder] = Job(process, {"verb": "find", "step": 0, "steps": 0} | given)
-        job.listener = asyncio.create_task(self._listen(job))
+        async with self._one:  # a process takes a while to start: who asks meanwhile must find it
+            if self.running(folder):
+                raise RunBusy("this run is being trained already; expected it at rest. Wait for it, or stop it first.")
+            with open(folder / "job.log", "ab") as log:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "unfeature.web.work", self.kind, str(folder), json.dumps(asked)),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=log,
+                    env={**os.environ, "PYTHONWARNINGS": "ignore"},
+                )
+            given = {key: asked[key] for key in CHOICE if key in asked}
+            job = self._jobs[folder] = Job(process, {"verb": "find", "step": 0, "steps": 0} | given)
+            job.listener = asyncio.create_task(self._listen(job))
 
     async def _listen(self, job: Job) -> None:
         assert job.process.stdout is not None
