@@ -16,15 +16,17 @@ import numpy as np
 import pytest
 from pages import Page, serving, trained, wait
 from PIL import Image
+from starlette.responses import JSONResponse
 
 from unfeature import workflow
+from unfeature.artifacts import Feedback
 from unfeature.drawing import drawn
 from unfeature.errors import RunBusy
 from unfeature.generators.loading import load_generator
 from unfeature.images import to_pixels
 from unfeature.seeds import stream
 from unfeature.store import Run
-from unfeature.web.desk import Numbers
+from unfeature.web.desk import Desk, Numbers
 from unfeature.web.jobs import Jobs
 
 STRENGTH = {"threshold": 0.1, "margin": 0.5, "steps": 20}
@@ -66,6 +68,42 @@ def test_first_answer_needs_no_torch_and_tells_what_there_is(page: Page) -> None
         "marks": 0,
     }
     assert b"<html" in page.get("/")
+
+
+DEEP = "[" * 100_000
+FACTS = '{"__metadata__": {"unfeature": "{}"}}'
+SPEC = {"name": "g", "weights": "0", "latent_dim": 1, "image_shape": [1, 1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("request.json", DEEP),
+        ("request.json", '{"feature": "\\ud800"}'),
+        ("run.json", DEEP),
+        ("run.json", json.dumps({"spec": SPEC, "seed": float("inf")})),
+        ("feedback.json", DEEP),
+        ("feature.safetensors", FACTS),
+        ("feature.safetensors", DEEP),
+        ("unlearned.safetensors", FACTS),
+    ],
+)
+def test_a_damaged_run_is_left_out_of_the_start_and_the_others_are_there(file: str, text: str, tmp_path: Path) -> None:
+    for name in ("good", "bad"):
+        run = Run(tmp_path / name)
+        with run.held(new=True):
+            run.write_json("run.json", {"spec": SPEC, "seed": 0})
+        run.write_json("request.json", {"feature": name})
+        run.write_json("feedback.json", Feedback(name, "g@0", (1,), (2,)).to_json())
+        facts = {"unfeature": json.dumps({"feedback": run.read_as("feedback.json", Feedback).id})}
+        for made in ("feature", "unlearned"):
+            head = json.dumps({"__metadata__": facts}).encode()
+            run.write(f"{made}.safetensors", len(head).to_bytes(8, "little") + head)
+    (tmp_path / "good" / "unlearned.safetensors").unlink()
+    size = len(text).to_bytes(8, "little") if file.endswith(".safetensors") else b""
+    (tmp_path / "bad" / file).write_bytes(size + text.encode())
+    told = JSONResponse(Desk(tmp_path).start())
+    assert [run["name"] for run in json.loads(told.body)["runs"]] == ["good"]
 
 
 def test_a_sheet_shows_the_pictures_of_its_seeds(page: Page, run: str) -> None:
@@ -250,6 +288,7 @@ def test_marks_from_a_file(page: Page, run: str) -> None:
         ("m.csv", b"a,b\n1,2\n"),
         ("m.exe", b""),
         ("m.json", b"["),
+        ("m.json", b"[" * 100_000),
         ("m.json", b'{"steps": 0}'),
         ("m.json", b'{"positives": ["x"]}'),
     ):

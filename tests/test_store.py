@@ -153,13 +153,23 @@ def test_a_missing_file_names_the_verb_that_makes_it(run: Run, name: str) -> Non
         run.read(name)
 
 
-@pytest.mark.parametrize(("text", "message"), [(b'{"a": 1', "is not JSON"), (b"[1]", "holds a JSON list; expected an")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(b'{"a": 1', "is not JSON"), (b"[1]", "holds a JSON list; expected an"), (b"[" * 100_000, "is not JSON")],
+)
 def test_damaged_json_is_told(run: Run, text: bytes, message: str) -> None:
     with pytest.raises(BadFile, match=message):
         parse_json(Path("x.json"), text)
     run.path("gallery.json").write_bytes(text)
     with pytest.raises(BadFile, match=f"gallery.json {message}"):
         run.read_json("gallery.json")
+
+
+def test_facts_nested_too_deeply_are_told(run: Run) -> None:
+    header = b"[" * 100_000
+    run.path("feature.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(BadFile, match=r"feature.safetensors is not what `find` writes .*recursion"):
+        run.read_facts("feature.safetensors")
 
 
 def test_training_state_comes_back_whole(run: Run) -> None:

@@ -114,6 +114,8 @@ def test_a_damaged_line_in_the_middle_is_told(log: Log) -> None:
         b"[]\n",
         b'{"position": 3}\n',
         b'{"at": 1, "client": "a", "number": "x", "position": 1}\n',
+        b'{"at": 1, "client": "a", "number": 1e999, "position": 1}\n',
+        b"[" * 100_000 + b"\n",
     ):
         log.path.write_bytes(lines[0] + damage + lines[1])
         with pytest.raises(BadFile, match=r"001-ann.jsonl has a damaged line at byte \d+ .*Remove that line"):

@@ -69,7 +69,7 @@ class Log:
             for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
                 try:
                     self._take(json.loads(line))
-                except (ValueError, LookupError, TypeError, AttributeError) as error:
+                except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
                     raise BadFile(
                         f"{self.path} has a damaged line at byte {self.size:,} ({error}); expected one JSON object a "
                         "line. Remove that line and start again: the others are kept."

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from unfeature.artifacts import Feedback, Gallery
+from pydantic import TypeAdapter
+
+from unfeature.artifacts import Feedback, Gallery, GeneratorSpec
 from unfeature.errors import BadOption
 from unfeature.seeds import STREAM_LENGTH, stream
 from unfeature.store import Run, write_atomic
@@ -34,9 +36,9 @@ def asked(run: Run) -> Asked:
     """Whose pictures are marked, and for what; MissingStep, BadFile."""
     about, request = run.read_json("run.json"), run.read_json("request.json")
     with run.making_sense("run.json"):
-        generator, seed = f"{about['spec']['name']}@{about['spec']['weights']}", int(about["seed"])
+        generator, seed = TypeAdapter(GeneratorSpec).validate_python(about["spec"]).id, int(about["seed"])
     with run.making_sense("request.json"):
-        return Asked(str(request["feature"]), generator, seed)
+        return Asked(TypeAdapter(str).validate_python(request["feature"]), generator, seed)
 
 
 class Marks:

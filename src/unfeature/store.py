@@ -175,7 +175,7 @@ class Run:
             yield
         except UnfeatureError:
             raise
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise BadFile(
                 f"{self.path(name)} is not what `{MAKES[name]}` writes ({_told(error)}); it was damaged or edited. "
                 f"Restore it, or delete it and make it anew:  {self._maker(name)}"
@@ -230,7 +230,7 @@ def parse_json(path: Path, data: bytes) -> dict[str, Any]:
     """The JSON object in a file's bytes; BadFile."""
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadFile(f"{path} is not JSON ({error}); it was cut off or edited. Restore it or make it anew.") from error
     if not isinstance(value, dict):
         raise BadFile(f"{path} holds a JSON {type(value).__name__}; expected an object. Restore it or make it anew.")

@@ -160,15 +160,16 @@ class Desk:
     def _listed(self) -> list[dict[str, Any]]:
         """Runs of the folder that have a feature's name, the latest first; those that cannot be read are left out."""
         found = []
-        for path in sorted(self.runs.glob("*/request.json"), key=lambda p: -p.stat().st_mtime_ns):
+        for path in self.runs.glob("*/request.json"):
             name = path.parent.name
             try:
                 marks = self.opened(name).marks
                 told = {"name": name, "feature": marks.asked.feature, "generator": marks.asked.generator}
-                found.append(told | {"stage": self.stage(name), "marks": marks.counts()["shows"]})
+                stage = {"stage": self.stage(name), "marks": marks.counts()["shows"]}
+                found.append((path.stat().st_mtime_ns, told | stage))
             except (UnfeatureError, OSError):
                 continue
-        return found
+        return [told for _, told in sorted(found, key=lambda each: -each[0])]
 
     def about(self, name: str) -> dict[str, Any]:
         """A run as the page shows it."""

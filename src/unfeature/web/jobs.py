@@ -170,7 +170,8 @@ def of_these_marks(run: Run) -> bool:
     """Whether the run's feature was found from its marks as they are now."""
     if not run.has("feature.safetensors") or not run.has("feedback.json"):
         return False
-    found_from: str = run.read_facts("feature.safetensors")["feedback"]
+    with run.making_sense("feature.safetensors"):
+        found_from: str = run.read_facts("feature.safetensors")["feedback"]
     return found_from == run.read_as("feedback.json", Feedback).id
 
 
@@ -178,7 +179,8 @@ def trained(run: Run) -> bool:
     """Whether unlearned.safetensors is the copy trained for the feature and the marks there now."""
     if not run.has("unlearned.safetensors") or not of_these_marks(run):
         return False
-    trained_for: str = run.read_facts("unlearned.safetensors")["feature"]
+    with run.making_sense("unlearned.safetensors"):
+        trained_for: str = run.read_facts("unlearned.safetensors")["feature"]
     return trained_for == content_id(run.read_facts("feature.safetensors"))
 
 
