@@ -10,6 +10,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -26,6 +27,8 @@ from unfeature.generators.loading import load_generator
 from unfeature.images import to_pixels
 from unfeature.seeds import stream
 from unfeature.store import Run
+from unfeature.studies import start
+from unfeature.web import app
 from unfeature.web.desk import Desk, Numbers
 from unfeature.web.jobs import Jobs
 
@@ -308,6 +311,43 @@ def test_no_other_file_is_served(page: Page, path: str) -> None:
     answer = page.client.get(path)
     assert answer.status_code in (404, 409, 422), answer.text
     assert set(answer.json()) == {"error", "kind"}
+
+
+def asked(runs: Path, verb: str, path: str, **given: Any) -> httpx.Response:
+    """One request to the page of a folder in this process; it has no painter."""
+    transport = httpx.ASGITransport(app.page(Desk(runs), frozenset({"page"})))
+
+    async def answer() -> httpx.Response:
+        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+            return await client.request(verb, path, **given)
+
+    return asyncio.run(answer())
+
+
+@pytest.mark.parametrize("linked", ["file", "folder"])
+def test_nothing_that_a_link_in_a_run_points_to_is_given_out(linked: str, tmp_path: Path) -> None:
+    run, other = tmp_path / "runs" / "run", tmp_path / "other"
+    Run(run).write_json("run.json", {})
+    start(run, ["Ann"], 20)
+    Run(run).write_json("feedback.json", {})
+    Run(run).write_json("study/result.json", {})
+    other.mkdir()
+    for name in ("report.html", "result.json"):
+        (other / name).write_text("secret")
+    (run / "report.html").symlink_to(other / "report.html")
+    if linked == "folder":
+        (run / "study").rename(run / "own")
+        (other / "study.json").write_bytes((run / "own" / "study.json").read_bytes())
+        (run / "study").symlink_to(other)
+    else:
+        (run / "study" / "report.html").symlink_to(other / "report.html")
+    for path in ("report", "download/report.html", "study/report"):
+        answer = asked(tmp_path / "runs", "GET", f"/api/runs/run/{path}")
+        assert answer.status_code == 409 and "secret" not in answer.text, path
+    assert asked(tmp_path / "runs", "GET", "/api/runs/run/download/feedback.json").status_code == 200
+    with zipfile.ZipFile(io.BytesIO(asked(tmp_path / "runs", "GET", "/api/runs/run/archive.zip").content)) as archive:
+        own = {"run/feedback.json", "run/run.json"} | ({"run/study/result.json"} if linked == "file" else set())
+        assert set(archive.namelist()) == own
 
 
 def test_hostile_names_are_refused_or_only_text(page: Page) -> None:

@@ -90,6 +90,10 @@ class Run:
         """Whether that file is there."""
         return self.path(name).is_file()
 
+    def owns(self, name: str) -> bool:
+        """Whether that file is there and the run's own: neither it nor a folder below the run's is a link."""
+        return self.has(name) and self.path(name).resolve() == self.folder.resolve() / name
+
     @contextmanager
     def held(self, *, new: bool = False, lock: str = ".lock", together: bool = False) -> Iterator[None]:
         """The folder for this process alone; RunBusy where another has it. A killed process lets go by dying.

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from unfeature.artifacts import Feedback
 from unfeature.errors import BadOption, DiskFull, MissingStep, RunBusy, UnfeatureError
 from unfeature.plugins import is_file_reference
-from unfeature.store import write_atomic
+from unfeature.store import Run, write_atomic
 from unfeature.web.desk import Desk, OpenRun, UnknownRun
 from unfeature.web.painter import Overtaken
 from unfeature.web.security import BODY, REPORT_POLICY, Guard, TooLarge
@@ -281,20 +281,19 @@ def _add_files(routes: APIRouter, desk: Desk) -> None:
 
     @routes.get("/api/runs/{name}/archive.zip")
     def archive(name: str) -> StreamingResponse:
-        folder = desk.folder(name)
+        run = Run(desk.folder(name))
         told = {"content-disposition": f'attachment; filename="{name}.zip"'}
-        return StreamingResponse(_zipped(folder), media_type="application/zip", headers=told)
+        return StreamingResponse(_zipped(run), media_type="application/zip", headers=told)
 
 
-def _zipped(folder: Path) -> Iterator[bytes]:
+def _zipped(run: Run) -> Iterator[bytes]:
     """The run's own files as a ZIP; neither tokens of a study nor anything that a link points to."""
-    wanted = sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
-    wanted += [path for name in ("result.json", "report.html") if (path := folder / "study" / name).is_file()]
+    wanted = sorted(name for path in run.folder.iterdir() if (name := path.name)[0] != "." and name != "job.log")
+    wanted += ["study/result.json", "study/report.html"]
     with tempfile.TemporaryFile() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
-            for path in wanted:
-                if not path.name.startswith(".") and path.name != "job.log":
-                    made.write(path, f"{folder.name}/{path.relative_to(folder)}")
+            for name in filter(run.owns, wanted):
+                made.write(run.path(name), f"{run.folder.name}/{name}")
         file.seek(0)
         while part := file.read(2**20):
             yield part

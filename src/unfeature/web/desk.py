@@ -187,7 +187,7 @@ class Desk:
             "image": about["spec"]["image_shape"],
             "stage": self.stage(name),
             "marks": {mark: marks.of(mark) for mark in SIDES},
-            "files": [file for file in DOWNLOADS if run.has(file)] if self.stage(name) != "marking" else [],
+            "files": [file for file in DOWNLOADS if run.owns(file)] if self.stage(name) != "marking" else [],
             "locked": self.locked(name),
         }
 
@@ -218,11 +218,11 @@ class Desk:
 
     def shown_file(self, name: str, file: str) -> Path:
         """A file of a run that may be shown or downloaded; MissingStep."""
-        path = self.folder(name) / file
-        if file not in DOWNLOADS or not path.is_file():
+        run = Run(self.folder(name))
+        if file not in DOWNLOADS or not run.owns(file):
             known = ", ".join(DOWNLOADS)
             raise MissingStep(f'run {name} has no file "{file[:80]}" to give; expected one of {known}. Unlearn first.')
-        return path
+        return run.path(file)
 
     async def begin(self, wanted: dict[str, Any]) -> tuple[str, list[str]]:
         """Start a run; its name, and what was found in the generator's file. It appears whole or not at all."""

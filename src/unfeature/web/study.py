@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from unfeature.errors import BadFile, BadOption, MissingStep, UnfeatureError
 from unfeature.marklog import SIDES, Mark
 from unfeature.seeds import stream
-from unfeature.store import parse_json
+from unfeature.store import Run, parse_json
 from unfeature.studies import ANNOTATORS, Study, outcome, start
 from unfeature.web.security import REPORT_POLICY
 
@@ -188,13 +188,12 @@ def _owner(desk: Desk, routes: APIRouter) -> None:
 
     @routes.get("/api/runs/{run}/study/report")
     def report(run: str) -> Response:
-        path = desk.study(run).path.with_name("report.html")
+        own = Run(desk.study(run).folder)
+        if not own.owns("study/report.html"):
+            raise MissingStep(f"the study of {run} has no report yet; expected its trainings done. Start them first.")
+        path = own.path("study/report.html")
         try:
             page = path.read_bytes()
-        except FileNotFoundError:
-            raise MissingStep(
-                f"the study of {run} has no report yet; expected its trainings done. Start them first."
-            ) from None
         except OSError as error:
             raise BadFile(f"cannot read {path}: {error.strerror}. Check the folder's permissions.") from error
         return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_POLICY, "Cache-Control": "no-store"})
