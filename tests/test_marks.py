@@ -17,7 +17,7 @@ from unfeature import workflow
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadFile, BadOption, RunBusy
 from unfeature.marks import GALLERY, SOURCE, Marks
-from unfeature.options import SampleOptions
+from unfeature.options import GALLERY_LENGTH, SampleOptions
 from unfeature.store import Run
 
 
@@ -72,12 +72,12 @@ def test_in_parts_or_at_once_is_the_same(begun: Path, operations: list[tuple[int
         assert files[0] == files[1] == {i: m for i, m in dict(operations).items() if m != "none"}
 
 
-@pytest.mark.parametrize("wrong", [(-1, "shows"), (2**31, "shows"), (1, "maybe")])
+@pytest.mark.parametrize("wrong", [(-1, "shows"), (GALLERY_LENGTH, "shows"), (1, "maybe")])
 def test_a_mark_without_sense_changes_nothing(run: Run, wrong: tuple[int, str]) -> None:
     marks = Marks(run)
     marks.apply([(5, "shows")])
     before = run.read("feedback.json")
-    with pytest.raises(BadOption, match="expected a picture from 0 on and one of shows, unsure, without, none"):
+    with pytest.raises(BadOption, match="expected a picture from 0 to 999,999 and one of shows, unsure, without, none"):
         marks.apply([(6, "shows"), wrong])
     assert run.read("feedback.json") == before
     assert marks.marks == {5: "shows"}
@@ -92,6 +92,16 @@ def test_a_gallery_grows_where_somebody_marks_beyond_its_end(run: Run) -> None:
     assert len(grown) == 2 * GALLERY and grown[:100] == first
     Marks(run).apply([(5, "without")])
     workflow.find(run.folder)
+
+
+def test_a_gallery_grows_to_its_limit_and_no_farther(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unfeature.marks.GALLERY_LENGTH", 400)
+    base = run.read_as("gallery.json", Gallery).seeds[0]
+    marks = Marks(run)
+    far = Feedback("slant", marks.asked.generator, (base + 2**31 - 1,), ())
+    marks.replace(far)
+    marks.apply([(399, "shows")])
+    assert len(run.read_as("gallery.json", Gallery).seeds) == 400, "marks of a file beyond the limit count for nothing"
 
 
 def test_marks_of_others_are_kept_in_history_once(run: Run) -> None:

@@ -130,6 +130,14 @@ def test_marks_are_on_disk_when_they_are_called_saved(page: Page, run: str) -> N
     assert page.get(f"/api/runs/{run}")["marks"]["shows"] == list(range(0, 70, 7))
 
 
+@pytest.mark.parametrize("index", [-1, 10**6, 2**31 - 1, 10**30])
+def test_a_mark_beyond_every_gallery_is_told(page: Page, run: str, index: int) -> None:
+    body = {"client": "test", "first": 0, "ops": [[0, "shows"], [index, "shows"]]}
+    refused = page.client.patch(f"/api/runs/{run}/marks", json=body)
+    assert refused.status_code == 422 and "expected a picture from 0 to 999,999" in refused.json()["error"]
+    assert not (page.folder / run / "feedback.json").exists()
+
+
 def test_requests_that_overtake_one_another_lose_no_mark() -> None:
     numbers = Numbers(0)
     assert list(numbers.new(3, [(1, "shows"), (2, "shows")])) == [3, 4]

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 from unfeature.artifacts import Feedback, Gallery, GeneratorSpec
 from unfeature.errors import BadOption
-from unfeature.seeds import STREAM_LENGTH, stream
+from unfeature.options import GALLERY_LENGTH
+from unfeature.seeds import stream
 from unfeature.store import Run, write_atomic
 
 SIDES = {"shows": "positives", "unsure": "unsure", "without": "negatives"}
@@ -89,8 +90,8 @@ class Marks:
             self.load()
             changed = dict(self.marks)
             for index, mark in operations:
-                if not 0 <= index < STREAM_LENGTH or mark not in {*SIDES, "none"}:
-                    known = f"a picture from 0 on and one of {', '.join((*SIDES, 'none'))}"
+                if not 0 <= index < GALLERY_LENGTH or mark not in {*SIDES, "none"}:
+                    known = f"a picture from 0 to {GALLERY_LENGTH - 1:,} and one of {', '.join((*SIDES, 'none'))}"
                     raise BadOption(f"mark {mark!r} of picture {index}; expected {known}.")
                 if mark == "none":
                     changed.pop(index, None)
@@ -109,7 +110,7 @@ class Marks:
     def _save(self, changed: dict[int, str]) -> None:
         """Write, and only then take over: what is shown as saved is saved. The first time, older marks are kept."""
         with self.run.held():
-            self._grow(max(changed, default=0))
+            self._grow(max((index for index in changed if index < GALLERY_LENGTH), default=0))
             feedback = self._feedback(changed)
             data = (json.dumps(feedback.to_json(), indent=1, sort_keys=True) + "\n").encode()
             if self._kept:
@@ -122,7 +123,7 @@ class Marks:
         """A gallery that ends before this picture becomes longer."""
         gallery = self.run.read_as("gallery.json", Gallery)
         if index >= len(gallery.seeds):
-            count = GALLERY * (index // GALLERY + 1)
+            count = min(GALLERY * (index // GALLERY + 1), GALLERY_LENGTH)
             seeds = stream("gallery", self.asked.seed, 0, count)
             self.run.write_json("gallery.json", Gallery(gallery.generator, tuple(seeds.tolist())).to_json())
 

@@ -1,7 +1,4 @@
-"""One schema for flags, TOML, the web form and the docs: a field is an option, with default, range and meaning.
-
-Nothing here imports torch.
-"""
+"""One schema for flags, TOML, the web form and docs: a field is an option, with default, range, meaning. No torch."""
 
 from __future__ import annotations
 
@@ -14,6 +11,9 @@ from unfeature.errors import BadOption, UnknownName
 
 FLIPS = "mnist-gradients"
 """The shipped network that tells flips and distances of grey pictures; it guides nobody."""
+
+GALLERY_LENGTH = 1_000_000
+"""Pictures of a gallery at most."""
 
 
 class Options(BaseModel):
@@ -60,7 +60,7 @@ def _names(model: type[BaseModel], prefix: str = "") -> list[str]:
 class SampleOptions(Options):
     """Pictures to mark."""
 
-    count: int = Field(6000, ge=2, le=1_000_000, description="Pictures in the gallery.")
+    count: int = Field(6000, ge=2, le=GALLERY_LENGTH, description="Pictures in the gallery.")
     seed: int = Field(0, ge=0, description="Run seed: which pictures, and everything that is drawn later.")
 
 

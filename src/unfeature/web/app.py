@@ -59,7 +59,7 @@ class Operations(Asking):
 
     client: str = Field(min_length=1, max_length=64)
     first: int = Field(ge=0, lt=2**53)
-    ops: list[tuple[Annotated[int, Field(ge=0, lt=2**31)], Mark]] = Field(max_length=20_000)
+    ops: list[tuple[int, Mark]] = Field(max_length=20_000)
 
 
 class Work(Asking):
