@@ -8,7 +8,7 @@ import json
 import random
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +330,35 @@ def asked(runs: Path, verb: str, path: str, **given: Any) -> httpx.Response:
             return await client.request(verb, path, **given)
 
     return asyncio.run(answer())
+
+
+async def parts() -> AsyncIterator[bytes]:
+    """More than is taken, of which nobody says beforehand how long it is."""
+    for _ in range(3):
+        yield b"1" * 2**20
+
+
+@pytest.mark.parametrize(("verb", "path"), [("POST", "/api/runs"), ("POST", "/api/runs/run/marks/file?name=m.csv")])
+def test_too_large_a_body_sent_in_parts_is_told(verb: str, path: str, tmp_path: Path) -> None:
+    answer = asked(tmp_path, verb, path, content=parts(), headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+    assert answer.json() == {
+        "error": "more than 2 MiB were sent; expected a file of marks. Send less.",
+        "kind": "TooLarge",
+    }
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "told"),
+    [
+        ("GET", "/api/none", "not found: there is nothing at this address."),
+        ("PUT", "/api/start", "method not allowed."),
+        ("POST", "/api/runs", "there was an error parsing the body."),
+    ],
+)
+def test_only_what_is_not_there_is_said_not_to_be(verb: str, path: str, told: str, tmp_path: Path) -> None:
+    answer = asked(tmp_path, verb, path, content=b"\xff", headers={"content-type": "application/json"})
+    assert answer.json()["error"] == told
 
 
 @pytest.mark.parametrize("linked", ["file", "folder"])

@@ -22,7 +22,7 @@ from unfeature.plugins import is_file_reference
 from unfeature.store import Run, write_atomic
 from unfeature.web.desk import Desk, OpenRun, UnknownRun
 from unfeature.web.painter import Overtaken
-from unfeature.web.security import BODY, REPORT_POLICY, Guard, TooLarge
+from unfeature.web.security import REPORT_POLICY, Guard
 from unfeature.web.ways import DIRECTION, Way, asked_for
 from unfeature.zoo import cards
 
@@ -112,15 +112,12 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> JSONResponse:
-        return told(error.status_code, f"{error.detail}: there is nothing at this address.".lower(), "Http")
+        why = ": there is nothing at this address" if error.status_code == 404 else ""
+        return told(error.status_code, f"{error.detail}{why}.".lower(), "Http")
 
     @app.exception_handler(Overtaken)
     def overtaken(request: Request, error: Overtaken) -> JSONResponse:
         return told(409, "a newer request took this one's place.", "Overtaken")
-
-    @app.exception_handler(TooLarge)
-    def too_large(request: Request, error: TooLarge) -> JSONResponse:
-        return told(413, f"more than {BODY // 2**20} MiB were sent; expected a file of marks. Send less.", "TooLarge")
 
 
 def _status(error: UnfeatureError, kind: str) -> int:

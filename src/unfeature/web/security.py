@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -22,6 +23,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY = 2 * 2**20
 """Bytes of a request's body at most: a file of marks."""
+
+TOO_LARGE = 413, "TooLarge", f"more than {BODY // 2**20} MiB were sent; expected a file of marks. Send less."
 
 COOKIE = "unfeature"
 
@@ -71,7 +74,30 @@ class Guard:
         if not self._known(scope, headers):
             sentence = "this page asks for its token; expected the whole address that the command printed. Open that."
             return await _answer(send, 401, "NoToken", sentence)
-        return await self.app(scope, _limited(receive), _with_headers(send))
+        return await self._passed_on(scope, receive, send)
+
+    async def _passed_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application's answer; `TOO_LARGE` in its place where the body, sent in parts, turns out to be."""
+        seen, begun, answer = 0, False, _with_headers(send)
+
+        async def limited() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > BODY:
+                raise TooLarge
+            return message
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            if begun or seen <= BODY:
+                begun = True
+                await answer(message)
+
+        with suppress(TooLarge):
+            await self.app(scope, limited, sending)
+        if seen > BODY and not begun:
+            await _answer(send, *TOO_LARGE)
 
     def cookie_value(self) -> str:
         """What a browser shows instead of the token."""
@@ -88,7 +114,7 @@ class Guard:
                 return 403, "WrongOrigin", "another page asked for a change; expected this page. Open it itself."
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > BODY:
-            return 413, "TooLarge", f"more than {BODY // 2**20} MiB were sent; expected a file of marks. Send less."
+            return TOO_LARGE
         return None
 
     def _brings_token(self, scope: Scope) -> bool:
@@ -118,21 +144,6 @@ def _is_address(host: str) -> bool:
 
 def _same(given: str, expected: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
-
-
-def _limited(receive: Receive) -> Receive:
-    """The body, until it is too large."""
-    seen = 0
-
-    async def limited() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > BODY:
-            raise TooLarge
-        return message
-
-    return limited
 
 
 def _with_headers(send: Send) -> Send:
