@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from unfeature import workflow
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.errors import BadFile, BadOption, RunBusy
+from unfeature.errors import BadFile, BadOption, RunBusy, WrongGenerator
 from unfeature.marks import GALLERY, SOURCE, Marks
 from unfeature.options import GALLERY_LENGTH, SampleOptions
 from unfeature.store import Run
@@ -159,6 +159,14 @@ def test_a_damaged_file_of_marks_is_told_each_time_and_never_saved_over(run: Run
     run.path("feedback.json").write_bytes(whole)
     marks.apply([(6, "shows")])
     assert Marks(run).marks == {5: "shows", 6: "shows"}
+
+
+def test_marks_of_another_generator_are_refused_as_by_the_command(run: Run) -> None:
+    marks = Marks(run)
+    marks.apply([(5, "shows")])
+    with pytest.raises(WrongGenerator, match="made for generator mnist-gan@0"):
+        marks.replace(Feedback("slant", "mnist-gan@0", (1,), (2,)))
+    assert Marks(run).marks == marks.marks == {5: "shows"}
 
 
 def test_no_mark_is_taken_while_another_process_works_on_the_run(run: Run) -> None:

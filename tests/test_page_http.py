@@ -302,6 +302,8 @@ def test_marks_from_a_file(page: Page, run: str) -> None:
         ("m.json", b"[" * 100_000),
         ("m.json", b'{"steps": 0}'),
         ("m.json", b'{"positives": ["x"]}'),
+        ("m.json", b'{"positives": [5], "generator": "mnist-gan@0"}'),
+        ("m.json", b'{"positives": [5], "generator": 5}'),
     ):
         refused = page.client.post(path + name, content=body)
         assert refused.status_code == 422 and refused.json()["error"], name

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from unfeature.artifacts import Feedback, Gallery, GeneratorSpec
-from unfeature.errors import BadOption
+from unfeature.errors import BadOption, WrongGenerator
 from unfeature.options import GALLERY_LENGTH
 from unfeature.seeds import stream
 from unfeature.store import Run, write_atomic
@@ -101,7 +101,9 @@ class Marks:
                 self._save(changed)
 
     def replace(self, feedback: Feedback) -> None:
-        """Take marks made elsewhere in place of those there are; the old ones go to history/."""
+        """Take marks made elsewhere in place of those there are; the old ones go to history/. WrongGenerator."""
+        if feedback.generator != self.asked.generator:
+            raise WrongGenerator("feedback", feedback.generator, self.asked.generator)
         with self._lock:
             with self.run.held():
                 self.run.write_json("feedback.json", feedback.to_json())
