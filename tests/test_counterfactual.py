@@ -29,6 +29,7 @@ from unfeature.features.pseudo import PseudoLabels, regression_vector
 from unfeature.features.views import pairs, rows_of, spaces_of, spread, texture
 from unfeature.metrics.digits import load_digit_extractor
 from unfeature.options import EvaluateOptions, FindOptions, MarkOptions, PreviewOptions, SampleOptions, UnlearnOptions
+from unfeature.seeds import stream
 from unfeature.testing import TinyExtractor, TinyGenerator, TinyJudge, tiny_marks
 
 GENERATOR = TinyGenerator()
@@ -313,6 +314,17 @@ def test_thresholds_of_a_direction_are_refused() -> None:
             Counterfactual(replace_(PLAIN, threshold=threshold)).find(GENERATOR, GALLERY, FEEDBACK)
     with pytest.raises(BadOption, match=r"finds large in 0 of 3000 fresh samples; expected at least 32"):
         Counterfactual(replace_(PLAIN, threshold=99.0)).find(GENERATOR, GALLERY, FEEDBACK)
+
+
+def test_a_threshold_below_the_marks_own_takes_all_samples_from_there_on(feature: CounterfactualFeature) -> None:
+    low = feature.threshold - 1
+    found = Counterfactual(replace_(PLAIN, threshold=low, search_steps=1)).find(GENERATOR, GALLERY, FEEDBACK)
+    fresh_ones = GENERATOR.sample_latents(stream("find", 0, 0, PLAIN.samples))
+    flagged = int(found.contains(fresh_ones).sum())
+    assert found.about["shown"] == flagged > 1.2 * feature.about["shown"]
+    same = Counterfactual(replace_(PLAIN, threshold=feature.threshold)).find(GENERATOR, GALLERY, FEEDBACK)
+    for tensor, other in zip(same.state()[0].values(), feature.state()[0].values(), strict=True):
+        assert torch.equal(tensor, other)
 
 
 # The pseudo-label direction

@@ -6,6 +6,7 @@ takes for one without it, everything else kept. The search itself is `unfeature.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -172,20 +173,21 @@ class Counterfactual(FinderBase):
 
     def fitted(self, original: Generator, marked: fresh.Marked, name: str) -> tuple[CounterfactualFeature, fresh.Fresh]:
         """The feature of that name for a guide, and the fresh samples it was fitted to; `original` is frozen."""
-        least = fresh.with_odds(original, marked, self.options, self.seed).threshold()
+        chosen = self.options.threshold
+        auto = isinstance(chosen, str)
+        least = fresh.with_odds(original, marked, self.options, self.seed).threshold() if auto else -math.inf
         passed: list[tuple[Tensor, Tensor, Tensor]] = []
 
         def collect(latents: Tensor, images: Tensor, log_odds: Tensor) -> None:
-            mask = log_odds >= least
+            mask = log_odds >= least  # in standard deviations it is known once all have passed
             passed.append((latents[mask], images[mask], log_odds[mask]))
 
         samples = fresh.draw(original, marked.guide.log_odds, self.options, self.seed, collect, self.on_step)
         centre, spread = float(samples.said.mean()), float(samples.said.std())
-        chosen = self.options.threshold
-        threshold = float(chosen) if not isinstance(chosen, str) else (least - centre) / spread
-        latents, images, said = (torch.cat(side) for side in zip(*passed, strict=True))
-        flagged = (said - centre) / spread >= threshold
-        _check_share(int(flagged.sum()), len(samples.latents), name)
+        threshold = (least - centre) / spread if auto else float(chosen)
+        flagged = [(x[mask], y[mask]) for x, y, said in passed for mask in [(said - centre) / spread >= threshold]]
+        latents, images = (torch.cat(side) for side in zip(*flagged, strict=True))
+        _check_share(len(latents), len(samples.latents), name)
         margin = MARGIN if self.options.margin is None else self.options.margin
         keep = kept(self.helpers.extractor(self.options.extractor), self.options, self.helpers)
         scale = Scale.of(samples.latents)
@@ -194,8 +196,8 @@ class Counterfactual(FinderBase):
         )
         eraser = fit_eraser(
             search,
-            latents[flagged],
-            images[flagged],
+            latents,
+            images,
             steps=self.options.search_steps,
             seed=self.seed,
             on_step=self.on_step,
@@ -204,7 +206,7 @@ class Counterfactual(FinderBase):
         about = {
             "hidden": HIDDEN,
             "samples": len(samples.latents),
-            "shown": int(flagged.sum()),
+            "shown": len(latents),
             "keep": list(keep.names),
             "marks": marked.told(),
         }
