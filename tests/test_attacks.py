@@ -126,6 +126,14 @@ def test_inner_search_undoes_what_only_the_first_layer_unlearned() -> None:
     assert figure(attacked("inner-search", nothing, **options), "success: inner").value <= 0.05
 
 
+def test_inner_search_tells_first_of_the_place_that_got_furthest(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = lambda generator: [latents_of(generator), *inner_places(generator)]  # noqa: E731
+    monkeypatch.setattr("unfeature.attacks.inner_search.inner_places", places)
+    result = attacked("inner-search", tiny_copy_blind_in_front(), restarts=20, search_steps=100)
+    assert [score.name for score in result.figures] == ["success: inner", "success: latents"]
+    assert result.figures[0].value >= 0.9 and result.figures[1].value <= 0.05
+
+
 def test_hooks_are_taken_off_again() -> None:
     target = frozen(TinyGenerator())
     (place,) = inner_places(target)
@@ -285,9 +293,20 @@ def _shares(name: str, **targets: float) -> list[AttackResult]:
     ]
 
 
+def searched_inside(called: str, **places: float) -> AttackResult:
+    figures = tuple(Score.share(f"success: {place}", round(100 * share), 100) for place, share in places.items())
+    return AttackResult("inner-search", called, called, figures, (), {}, "data:,")
+
+
 @pytest.mark.parametrize(
     ("results", "words"),
     [
+        ([searched_inside("unlearned", w=0.01, plus=0.9)], "inner maps (plus) finds it from 90.0 % of its starts."),
+        ([searched_inside(t, w=0.3, plus=0.9) for t in ("unlearned", "control")], ""),
+        (
+            [searched_inside("unlearned", plus=0.9, w=0.3), searched_inside("control", plus=0.9, w=0.1)],
+            "inner maps (w) finds it from 30.0 % of its starts.",
+        ),
         (_shares("latent-search", original=0.97, unlearned=0.67), "finds it from 67.0 % of its starts."),
         (_shares("latent-search", original=0.97, unlearned=0.05), ""),
         (_shares("latent-search", original=0.97, unlearned=0.2, control=0.16), ""),
@@ -328,6 +347,15 @@ def test_relearning_is_compared_with_the_control() -> None:
     assert section.main[0][1][0].interval == "6.5 to 9.8 %"
     assert section.left_out == (("The encoder's path", "none was given."),)
     assert attack_section(None) is None
+
+
+def test_each_targets_furthest_place_is_told() -> None:
+    results = (searched_inside("original", w=0.9, plus=0.8), searched_inside("unlearned", plus=0.7, w=0.1))
+    section = attack_section(Attacks({"guide": "a probe of the marks"}, results, {}))
+    assert section is not None
+    assert [cell.value for cell in section.main[0][1] if cell is not None] == ["90.0 %", "70.0 %"]
+    told = "with the feature: 90.0 % in the original (w), 70.0 % in the unlearned copy (plus)."
+    assert section.parts[0].sentences[-1].endswith(told)
 
 
 def test_an_attack_the_report_does_not_know_keeps_its_own_words() -> None:

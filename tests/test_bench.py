@@ -178,6 +178,14 @@ def test_the_table_tells_what_attacks_brought_back() -> None:
     )
 
 
+def test_the_table_names_every_place_where_a_search_got_furthest() -> None:
+    rows = [row("paper", 0, 0.02), row("paper", 1, 0.01)]
+    for cell, place in zip(rows, ("w+", "w"), strict=True):
+        figure = score(0.9) | {"name": f"success: {place}"}
+        cell["attacks"] = {"inner-search": {"unlearned": {"figure": figure}}}
+    assert "| Search further inside, w or w+ | paper |" in bench_table({"title": "T", "axes": ["method"], "rows": rows})
+
+
 def test_a_result_tells_of_relearning_how_many_steps_from_how_many_pictures() -> None:
     shares = (Score.share("any", 80, 1000),)
     facts: dict[str, dict[str, Any]] = {

@@ -18,7 +18,7 @@ class InnerSearch(Attacking):
     """In w and w+ of a StyleGAN2, behind the first and a middle layer of others; among usual activations only."""
 
     def run(self, scene: Scene) -> AttackResult:
-        """Share of the restarts that end in a picture with the feature, for each place. NotApplicable."""
+        """Share of the restarts that end in a picture with the feature, for each place, most first. NotApplicable."""
         best, figures, curves = Best(scene), [], []
         for place in inner_places(frozen(scene.target)):
             guided, _, _ = Search(scene, place, self.options, self.seed).guided(best)
@@ -29,4 +29,5 @@ class InnerSearch(Attacking):
                 "nothing lies between latents and picture of this generator; expected a module with layers inside. "
                 "Search its latents:  --attack latent-search"
             )
+        figures.sort(key=lambda score: score.value, reverse=True)
         return best.result("inner-search", figures, curves, {"steps": self.options.search_steps})

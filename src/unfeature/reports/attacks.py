@@ -118,7 +118,7 @@ class AttackSection:
     columns: tuple[str, ...]
     """Targets."""
     main: tuple[tuple[str, tuple[Cell | None, ...]], ...]
-    """Attack and its first figure for each target."""
+    """Attack and each target's first figure."""
     parts: tuple[Part, ...]
     table: FullTable
     left_out: tuple[tuple[str, str], ...]
@@ -129,12 +129,13 @@ def attack_section(attacks: Attacks | None) -> AttackSection | None:
     if attacks is None or not attacks.results:
         return None
     columns, names = tuple(TARGETS[called] for called in _targets(attacks)), _names(attacks)
+    first = {(result.name, result.target): result.figures[0] for result in attacks.results}
     groups = tuple(_group(attacks, name) for name in names)
     return AttackSection(
         f"Somebody who has the weights may try to bring the feature back. Searches were guided by "
         f"{attacks.made_from['guide']}; the judge alone decided what they found.",
         columns,
-        tuple((group.title, group.lines[0][1]) for group in groups),
+        tuple((attack_title(name), tuple(_cell(first.get((name, t))) for t in _targets(attacks))) for name in names),
         tuple(_part(name, _of(attacks, name)) for name in names),
         FullTable(columns, groups),
         tuple((attack_title(name), why) for name, why in attacks.left_out.items()),
@@ -181,11 +182,18 @@ def attack_title(name: str) -> str:
 
 def _part(name: str, results: Sequence[AttackResult]) -> Part:
     sentences = [TOLD[name].what] if name in TOLD else []
+    first = {result.target: result.figures[0] for result in results}
     about = TOLD[name].share if name in TOLD else results[0].figures[0].name
-    shares = [f"{_value(result.figures[0])} in {WHERE[result.target]}" for result in results]
+    differ = len({score.name for score in first.values()}) > 1
+    shares = [f"{_value(score)} in {WHERE[called]}{_place(score) if differ else ''}" for called, score in first.items()]
     sentences += [f"{about}: {', '.join(shares)}.", *_relearnt(results)]
     shown = tuple(Shown(TARGETS[result.target], result.picture) for result in results)
     return Part(attack_title(name), tuple(sentences), shown)
+
+
+def _place(score: Score) -> str:
+    """` (w+)`: what follows a colon in its name."""
+    return f" ({score.name.rpartition(': ')[2]})"
 
 
 def _relearnt(results: Sequence[AttackResult]) -> Iterator[str]:

@@ -112,11 +112,12 @@ def _attacks(title: str, cells: Rows, axis: str) -> str:
 
 def _attack(attack: str, told: Mapping[str, Rows]) -> list[Line]:
     """The attack's first figure for each value of the axis; of relearning, then the steps from each number."""
-    first = next(iter(told.values()))[0]
+    called = _first(attack, told.values())
     lines: list[Line] = [
-        [_first(attack, first), name, *(_over_seeds([one.get(t, {}).get("figure") for one in cells]) for t in TARGETS)]
+        [called, name, *(_over_seeds([one.get(t, {}).get("figure") for one in cells]) for t in TARGETS)]
         for name, cells in told.items()
     ]
+    first = next(iter(told.values()))[0]
     for number in sorted(first.get("unlearned", {}).get("steps_to_half", {}), key=int):
         lines += [
             [
@@ -129,10 +130,11 @@ def _attack(attack: str, told: Mapping[str, Rows]) -> list[Line]:
     return lines
 
 
-def _first(name: str, told: Mapping[str, Any]) -> str:
-    """The attack and what its first figure is of: `Relearning, from 64`."""
-    figure = next(iter(told.values()))["figure"]["name"]
-    return ", ".join(filter(None, (attack_title(name), figure.partition(": ")[2])))
+def _first(name: str, told: Iterable[Rows]) -> str:
+    """The attack and what first figures are of: `Relearning, from 64`; `Search further inside, w or w+`."""
+    figures = [target["figure"]["name"] for cells in told for one in cells for target in one.values()]
+    places = sorted({figure.partition(": ")[2] for figure in figures} - {""})
+    return ", ".join(filter(None, (attack_title(name), " or ".join(places))))
 
 
 def _steps(told: Sequence[Mapping[str, Any]], number: str) -> str:

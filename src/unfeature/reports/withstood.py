@@ -18,7 +18,7 @@ FEWEST = 8
 
 WORDS = {
     "latent-search": "a search for latents finds it from {} of its starts",
-    "inner-search": "a search in the inner maps finds it from {} of its starts",
+    "inner-search": "a search in the inner maps ({place}) finds it from {} of its starts",
     "inversion": "{} of the pictures that showed it can be recovered",
     "fine-tuning": "training on pictures without it brings it to {}",
     "pruning": "pruning brings it to {}",
@@ -26,6 +26,9 @@ WORDS = {
     "encoder-path": "{} of reconstructions through the encoder show it",
 }
 """Attack -> what its first figure says. Weights between original and copy are no attack without the original."""
+
+PLACES = ("inner-search",)
+"""Attacks with a figure for each place: all of them say something, each beside the control's at that place."""
 
 
 def brought_back(attacks: Attacks | None) -> str:
@@ -41,9 +44,12 @@ def _way(name: str, found: dict[tuple[str, str], AttackResult]) -> Iterator[str]
     copy, control = found.get((name, "unlearned")), found.get((name, "control"))
     if copy is None:
         return
-    share, usual = copy.figures[0].value, control.figures[0].value if control is not None else 0.0
-    if share > usual + FOUND:
-        yield WORDS[name].format(percent(share))
+    usual = {score.name: score.value for score in control.figures} if control is not None else {}
+    told = copy.figures if name in PLACES else copy.figures[:1]
+    beyond = [score for score in told if score.value > usual.get(score.name, 0.0) + FOUND]
+    if beyond:
+        most = max(beyond, key=lambda score: score.value)
+        yield WORDS[name].format(percent(most.value), place=most.name.partition(": ")[2])
 
 
 def _relearnt(found: dict[tuple[str, str], AttackResult]) -> Iterator[str]:
