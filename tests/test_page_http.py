@@ -31,6 +31,7 @@ from unfeature.studies import start
 from unfeature.web import app
 from unfeature.web.desk import Desk, Numbers
 from unfeature.web.jobs import Jobs
+from unfeature.workflow import viewing
 
 STRENGTH = {"threshold": 0.1, "margin": 0.5, "steps": 20}
 MARKED = [(i, "shows" if i % 7 == 0 else "without") for i in range(70)]
@@ -161,6 +162,17 @@ def test_help_to_mark_well(page: Page, run: str) -> None:
     assert told["scores"] == sorted(told["scores"], reverse=True)
     assert not {i for i, _ in MARKED} & set(told["suggested"]) and set(told["random"]) <= set(told["suggested"])
     assert all(0 <= each["index"] < 70 for each in told["doubtful"])
+
+
+def test_marks_that_no_probe_learns_from_are_not_suggested_either(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(viewing, "LEARNT", 10)
+    looked = viewing.Viewer(tiny_run)
+    feedback = looked.run.read_as("feedback.json", Feedback)
+    first = int(stream("gallery", looked.about.seed, 0, 1)[0])
+    marked = {seed - first for seed in (*feedback.positives, *feedback.negatives)}
+    assert len(marked) == 60 and not marked & set(looked.suggest()["suggested"])
 
 
 def test_preview_says_who_measured(page: Page, run: str) -> None:

@@ -77,7 +77,8 @@ class Viewer:
         scores = probe.score(latents, images)
         order = np.argsort(-scores, kind="stable")
         base = int(self._gallery(0, 1)[0])
-        known = {seed - base for seed in (*marked, *self._feedback().unsure)}
+        feedback = self._feedback()
+        known = {seed - base for seed in (*feedback.positives, *feedback.negatives, *feedback.unsure)}
         free = np.array([i for i in range(len(scores)) if i not in known], dtype=np.int64)
         chosen, at_random = suggest(scores[free], latents[free], count=SUGGESTED, seed=self.about.seed)
         again = doubtful(labels, probe.held_out)
