@@ -318,6 +318,7 @@ def searched_inside(called: str, **places: float) -> AttackResult:
         ([relearnt("unlearned", {"8": None}), relearnt("control", {"8": 50})], ""),
         ([relearnt("unlearned", {"1": 1}), relearnt("control", {"1": 50})], ""),
         ([relearnt("unlearned", {"8": 1})], ""),
+        ([relearnt("unlearned", {"8": 1}), relearnt("control", {"7": 50})], ""),
     ],
 )
 def test_the_verdict_says_what_attacks_bring_back(results: list[AttackResult], words: str) -> None:

@@ -178,6 +178,20 @@ def test_the_table_tells_what_attacks_brought_back() -> None:
     )
 
 
+def test_steps_are_told_of_the_seeds_that_had_so_many_pictures() -> None:
+    """Of a rare feature fewer pictures are found on one seed than on another."""
+    rows = [row("paper", 0, 0.02), row("paper", 1, 0.01)]
+    for cell, steps in zip(rows, ({"8": 5, "60": None}, {"8": 7, "64": 12}), strict=True):
+        side = {"figure": score(0.9) | {"name": "relearnt: from 8"}, "steps_to_half": steps, "steps": 200}
+        cell["attacks"] = {"relearning": {"unlearned": side}}
+    lines = bench_table({"title": "T", "axes": ["method"], "rows": rows}).splitlines()
+    assert [line for line in lines if line.startswith("| Steps to half")] == [
+        "| Steps to half, from 8 | paper |  | 5, 7 |  |",
+        "| Steps to half, from 60 | paper |  | over 200 |  |",
+        "| Steps to half, from 64 | paper |  | 12 |  |",
+    ]
+
+
 def test_the_table_names_every_place_where_a_search_got_furthest() -> None:
     rows = [row("paper", 0, 0.02), row("paper", 1, 0.01)]
     for cell, place in zip(rows, ("w+", "w"), strict=True):

@@ -202,7 +202,9 @@ def _relearnt(results: Sequence[AttackResult]) -> Iterator[str]:
     told = by_target.get("unlearned", {}).get("steps_to_half")
     for number_of in sorted(told, key=int) if isinstance(told, dict) else ():
         needed = [
-            f"{WHERE[called]} {_steps(facts, number_of)}" for called, facts in by_target.items() if called != "original"
+            f"{WHERE[called]} {_steps(facts, number_of)}"
+            for called, facts in by_target.items()
+            if called != "original" and number_of in facts["steps_to_half"]
         ]
         yield f"Relearning from {number_of} picture{'s' * (number_of != '1')} to half of the original's share: " + (
             f"{', '.join(needed)}."
@@ -210,7 +212,7 @@ def _relearnt(results: Sequence[AttackResult]) -> Iterator[str]:
 
 
 def _steps(facts: Mapping[str, Any], number_of: str) -> str:
-    needed = facts["steps_to_half"].get(number_of)
+    needed = facts["steps_to_half"][number_of]
     return f"needed {needed} steps" if needed is not None else f"was not there after {facts['steps']} steps"
 
 

@@ -117,16 +117,11 @@ def _attack(attack: str, told: Mapping[str, Rows]) -> list[Line]:
         [called, name, *(_over_seeds([one.get(t, {}).get("figure") for one in cells]) for t in TARGETS)]
         for name, cells in told.items()
     ]
-    first = next(iter(told.values()))[0]
-    for number in sorted(first.get("unlearned", {}).get("steps_to_half", {}), key=int):
-        lines += [
-            [
-                f"Steps to half, from {number}",
-                name,
-                *(_steps([one[target] for one in cells if target in one], number) for target in TARGETS),
-            ]
-            for name, cells in told.items()
-        ]
+    sides = [side for cells in told.values() for one in cells for side in one.values()]
+    for number in sorted({number for side in sides for number in side.get("steps_to_half", ())}, key=int):
+        for name, cells in told.items():
+            steps = [_steps([one[target] for one in cells if target in one], number) for target in TARGETS]
+            lines += [[f"Steps to half, from {number}", name, *steps]] if any(steps) else []
     return lines
 
 
@@ -138,8 +133,8 @@ def _first(name: str, told: Iterable[Rows]) -> str:
 
 
 def _steps(told: Sequence[Mapping[str, Any]], number: str) -> str:
-    """Of every seed, least first; those where it did not come back as `over 200`."""
-    known = [(one["steps_to_half"].get(number), one["steps"]) for one in told]
+    """Of every seed that had so many pictures, least first; those where it did not come back as `over 200`."""
+    known = [(one["steps_to_half"][number], one["steps"]) for one in told if number in one["steps_to_half"]]
     found = sorted(steps for steps, _ in known if steps is not None)
     return ", ".join([*map(str, found), *(f"over {most}" for steps, most in known if steps is None)])
 

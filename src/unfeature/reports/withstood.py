@@ -57,7 +57,8 @@ def _relearnt(found: dict[tuple[str, str], AttackResult]) -> Iterator[str]:
     copy, control = (found.get(("relearning", target)) for target in ("unlearned", "control"))
     if copy is None or control is None:
         return
-    number = min((number for number in copy.facts["steps_to_half"] if int(number) >= FEWEST), key=int, default="")
+    tried = copy.facts["steps_to_half"].keys() & control.facts["steps_to_half"].keys()
+    number = min((number for number in tried if int(number) >= FEWEST), key=int, default="")
     needed, usual = (result.facts["steps_to_half"].get(number) for result in (copy, control))
     if needed is None or (usual is not None and needed >= KEPT_STEPS * usual):
         return
