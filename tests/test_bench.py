@@ -81,6 +81,10 @@ def test_cells_are_every_combination_with_the_options_of_all_their_parts() -> No
 def test_what_cannot_be_a_benchmark_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadOption, match='a value is named "a/b"; expected letters'):
         bench_cells(options(axes={"method": {"a/b": {}}}))
+    with pytest.raises(BadOption, match="a, b-c and a-b, c share the folder a-b-c-4; expected one each"):
+        bench_cells(options(axes={"x": {"a": {}, "a-b": {}}, "y": {"b-c": {}, "c": {}}}))
+    with pytest.raises(BadOption, match="seeds names 4 more than once; expected each once"):
+        bench_cells(options(seeds=[4, 5, 4]))
     with pytest.raises(BadOption, match="without axes compares nothing"):
         bench_cells(BenchOptions())
     with pytest.raises(UnknownName, match='unknown preset "papre"'):

@@ -62,11 +62,19 @@ def cells(options: BenchOptions) -> list[Cell]:
             raise BadOption(
                 f'a value is named "{name}"; expected letters, digits and ".", "_", "+", "-". Name it otherwise.'
             )
+    for seed in options.seeds:
+        if options.seeds.count(seed) > 1:
+            raise BadOption(f"seeds names {seed} more than once; expected each once. Leave the others out.")
     made = []
     for names in product(*options.axes.values()):
         values = dict(zip(options.axes, names, strict=True))
         parts = [options.base, *(options.axes[axis][name] for axis, name in values.items())]
         made += [Cell(values, seed, _options(parts, seed)) for seed in options.seeds]
+    folders: dict[str, Cell] = {}
+    for cell in made:
+        if (other := folders.setdefault(cell.name, cell)) is not cell:
+            both = " and ".join(", ".join(one.values.values()) for one in (other, cell))
+            raise BadOption(f"{both} share the folder {cell.name}; expected one each. Name a value otherwise.")
     return made
 
 
