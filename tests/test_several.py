@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -241,6 +242,17 @@ def test_an_earlier_feature_comes_back(sequence: SimpleNamespace, tmp_path: Path
         workflow.revert(sequence.after, sequence.first, to)
     with pytest.raises(BadOption, match="does not go on after"):
         workflow.revert(sequence.beside, sequence.first, tmp_path / "other.safetensors")
+
+
+def test_a_feature_of_the_same_name_takes_no_judge_away(sequence: SimpleNamespace, tmp_path: Path) -> None:
+    run = tmp_path / "same"
+    shutil.copytree(sequence.after, run)
+    about = json.loads((run / "run.json").read_text())
+    about["after"][0]["request"]["feature"] = "bright"
+    (run / "run.json").write_text(json.dumps(about))
+    own, earlier = workflow.revert(run, sequence.first, tmp_path / "back.safetensors").ratios
+    assert (own.feature, earlier.feature) == ("bright", f"bright in {sequence.first}")
+    assert own.before != earlier.before
 
 
 def test_the_last_feature_goes_back_exactly(sequence: SimpleNamespace, tmp_path: Path) -> None:

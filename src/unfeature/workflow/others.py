@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,19 +66,24 @@ def joined_others(run: Run, facts: dict[str, Any]) -> tuple[Other, ...]:
         return TypeAdapter(tuple[Other, ...]).validate_python(facts.get("also", []))
 
 
-def the_others(run: Run, generator: Generator, about: About, facts: dict[str, Any]) -> dict[str, tuple[Other, Judge]]:
-    """Feature -> whose it is and who decides, of all others that somebody judges. UntrustedCode, BadFile."""
+def the_others(
+    run: Run, generator: Generator, about: About, facts: dict[str, Any], taken: Collection[str] = ()
+) -> dict[str, tuple[Other, Judge]]:
+    """Feature -> whose it is and who decides, of all others that somebody judges. UntrustedCode, BadFile.
+
+    One whose name is `taken` is called after its run too.
+    """
     found: dict[str, tuple[Other, Judge]] = {}
     for other in (*joined_others(run, facts), *about.after):
         asked, came_from = other.request, "run.json" if other.result else "feature.safetensors"
         require_named(asked.judge, str(run.path(came_from)))
         if asked.judge:
             judge = load_judge(asked.judge, generator, about.seed, asked.share, asked.cut)
-            found[_free_name(asked.feature, other.run, found)] = other, judge
+            found[_free_name(asked.feature, other.run, {*taken, *found})] = other, judge
     return found
 
 
-def _free_name(feature: str, run: str, taken: dict[str, Any]) -> str:
+def _free_name(feature: str, run: str, taken: Collection[str]) -> str:
     """The feature's name, with its run where another of the same name is there; with a number for a run seen twice."""
     names = [feature, f"{feature} in {run}", *(f"{feature} in {run}, {i}" for i in range(2, len(taken) + 3))]
     return next(name for name in names if name not in taken)

@@ -84,8 +84,9 @@ def revert(folder: str | Path, of: str | Path, to: str | Path) -> Reverted:
         check_finite(str(to), made.module)
         facts = the_feature(run, generator)[1]
         asked, judge = run.read_as("request.json", Request), the_judge(run, generator, about.seed)
-        judges = {name: judge for name, (_, judge) in the_others(run, generator, about, facts).items()}
-        judges = ({asked.feature: judge} if judge is not None else {}) | judges
+        judges = {asked.feature: judge} if judge is not None else {}
+        others = the_others(run, generator, about, facts, taken=judges)
+        judges |= {name: judge for name, (_, judge) in others.items()}
         ratios = _ratios(judges, (first, student, made), about.seed)
         told = {"unlearned": facts["name"], "reverted": earlier.read_as("request.json", Request).feature}
         write_atomic(to, checkpoint_bytes(made, told | {"from": generator.spec.id}))
