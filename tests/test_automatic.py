@@ -19,7 +19,7 @@ from unfeature import workflow
 from unfeature.errors import BadOption, NothingLeft, TooFewMarks
 from unfeature.features import automatic, load_feature
 from unfeature.features.automatic import Automatic
-from unfeature.features.choosing import Choice, Point, choices
+from unfeature.features.choosing import Choice, Point, own_choice
 from unfeature.features.counterfactual import Counterfactual
 from unfeature.features.fresh import Marked
 from unfeature.features.guides import ALONE
@@ -363,8 +363,11 @@ def test_marks_made_at_random_are_refused_and_strengths_of_one_s_own_too() -> No
 
 def test_how_it_was_chosen_is_found_where_another_feature_wraps_it() -> None:
     bare, chosen = {"about": {}}, {"about": {"choice": {"wanted": 0.01}}}
-    assert choices(bare) == [] and choices(chosen) == [{"wanted": 0.01}]
-    assert choices({"kind": "several", "parts": [bare, {"kind": "stand-in", "inner": chosen}]}) == [{"wanted": 0.01}]
+    wrapped = {"kind": "stand-in", "inner": chosen}
+    assert own_choice(bare) is None
+    for facts in (chosen, wrapped, {"kind": "several", "parts": [wrapped, bare]}):
+        assert own_choice(facts) == {"wanted": 0.01}
+    assert own_choice({"kind": "several", "parts": [bare, wrapped]}) is None, "another run's"
 
 
 def test_a_search_that_ran_out_of_time_says_so() -> None:

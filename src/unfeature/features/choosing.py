@@ -205,11 +205,11 @@ class Choice:
         return {**asdict(self), "points": points, "told": self.told()}
 
 
-def choices(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """How the feature of a saved file's facts was chosen, or those it is made of: of each that was, as JSON."""
-    own = facts.get("about", {}).get("choice")
-    inner = [*facts.get("parts", ()), *([facts["inner"]] if "inner" in facts else [])]
-    return ([own] if own else []) + [choice for part in inner for choice in choices(part)]
+def own_choice(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How the feature of a saved file's facts was chosen, if it was, as JSON: of several features the run's own."""
+    inner = facts["parts"][0] if "parts" in facts else facts.get("inner")  # the run's own is the first of them
+    choice: dict[str, Any] | None = facts.get("about", {}).get("choice") if inner is None else own_choice(inner)
+    return choice
 
 
 def sentences(about: Mapping[str, Any]) -> list[str]:

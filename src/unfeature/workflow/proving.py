@@ -15,7 +15,7 @@ from unfeature.artifacts import Attacks, Evaluation, Feedback, StepRecord
 from unfeature.drawing import BATCH, drawn
 from unfeature.errors import MissingStep
 from unfeature.evaluation import Evaluator
-from unfeature.features.choosing import choices
+from unfeature.features.choosing import own_choice
 from unfeature.features.guides import kept_by_judge, names_kept
 from unfeature.images import rows_at_once, to_pixels
 from unfeature.metrics.matrix import Kept
@@ -185,8 +185,8 @@ def report(folder: str | Path) -> list[Path]:
             "unlearn options": training["options"],
         }
         feature, found = the_feature(run, generator)
-        chosen = choices(found)  # of several features the run's own comes first
-        facts |= {"choice": chosen[0]} if chosen else {}
+        chosen = own_choice(found)
+        facts |= {"choice": chosen} if chosen else {}
         pictures = _pictures(run, generator, student, feature, about.seed)
         attacks = _attacks(run, student.spec.id, facts)
         given = (result, teacher, log, pictures, facts, attacks)
