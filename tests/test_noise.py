@@ -46,7 +46,8 @@ def test_rates_of_many_marks(wrong: float, missed: float, shows: int, without: i
     for told, true in ((rates.positives, wrong), (rates.negatives, missed)):
         assert told.value == pytest.approx(true, abs=0.045)
         assert told.low - 0.01 <= true <= told.high + 0.01
-    assert (rates.positives.n, rates.negatives.n) == (shows, without)
+    assert (rates.positives.n, rates.negatives.n) == (SURE * without, SURE * shows), "yes is counted among the noes"
+    assert rates.marks == (shows, without)
 
 
 def test_rates_by_hand() -> None:

@@ -41,12 +41,14 @@ SURELY_WRONG = 0.03
 
 @dataclass(frozen=True)
 class NoiseRates:
-    """Shares of wrong marks, in [0, 1], each with an interval."""
+    """Shares of wrong marks, in [0, 1], each with an interval, and as n the pictures that the interval is of."""
 
     positives: Score
     """e+: of the marks that say the feature is there."""
     negatives: Score
     """e-: of those that say it is not."""
+    marks: tuple[int, int]
+    """How many say either."""
 
     @property
     def significant(self) -> bool:
@@ -56,8 +58,10 @@ class NoiseRates:
     @property
     def share(self) -> tuple[float, float, float]:
         """Of all marks, those that are wrong, and its interval: both sides' by how many marks they have."""
-        sides, n = (self.positives, self.negatives), self.positives.n + self.negatives.n
-        value, low, high = (sum(getattr(side, end) * side.n for side in sides) / n for end in ("value", "low", "high"))
+        sides, n = tuple(zip((self.positives, self.negatives), self.marks, strict=True)), sum(self.marks)
+        value, low, high = (
+            sum(getattr(side, end) * count for side, count in sides) / n for end in ("value", "low", "high")
+        )
         return value, low, high
 
     @property
@@ -85,11 +89,11 @@ def noise_rates(labels: Flags, held_out: Values) -> NoiseRates:
         _shares(*rates, shows, without) for rates in zip(wilson(missed, top), wilson(false_alarms, bottom), strict=True)
     ]
     names = "wrong_positives", "wrong_negatives"
-    both = (
+    positives, negatives = (
         Score(name, value[i], min(value[i], ends[0][i]), max(value[i], ends[1][i]), n, higher_is_better=False)
-        for i, (name, n) in enumerate(zip(names, (shows, without), strict=True))
+        for i, (name, n) in enumerate(zip(names, (bottom, top), strict=True))
     )
-    return NoiseRates(*both)
+    return NoiseRates(positives, negatives, (shows, without))
 
 
 def _checked(labels: Flags, scores: Values) -> Flags:
