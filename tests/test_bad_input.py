@@ -50,6 +50,7 @@ _COMMAND_LINE: dict[str, tuple[str, tuple[str, ...]]] = {
     "no marks asked for": ("mark run f", ("--by", "unfeature mark --help")),
     "value out of range": ("sample new --count 1", ("count is '1'", "greater than or equal to 2", "--help")),
     "value of another kind": ("mark run f --by slant --share two", ("share is 'two'", "number", "--help")),
+    "margin below the threshold": ("preview run --margins=-3", ("margins", "is '-3'", "greater than or equal to 0")),
     "not a number": ("find run --threshold nan", ("threshold", "'nan'", "finite", "--help")),
     "not one of the choices": ("unlearn run --l1 men", ("l1 is 'men'", "'mean' or 'sum'", "--help")),
     "several problems at once": ("sample new --count 1 --seed -1", ("count is '1'", "seed is '-1'")),

@@ -141,12 +141,12 @@ class FindOptions(Options):
 class PreviewOptions(Options):
     """The teacher's numbers before any training."""
 
-    extractor: str = Field(
-        FLIPS, description="Network whose classes tell flips: a name or FILE.py:FUNCTION; empty: no flips."
-    )
+    extractor: str = Field(FLIPS, description="Network that tells flips: a name or FILE.py:FUNCTION; empty: no flips.")
     count: int = Field(2000, ge=10, le=1_000_000, description="Fresh samples measured.")
     thresholds: tuple[float, ...] = Field((), description="Thresholds to compare, in latent units; repeat the flag.")
-    margins: tuple[float, ...] = Field((), description="Margins to compare, in latent units; repeat the flag.")
+    margins: tuple[Annotated[float, Field(ge=0, le=10)], ...] = Field(
+        (), description="Margins to compare, in latent units; repeat the flag."
+    )
     instant: bool = Field(False, description="Also the instant edit's numbers: a copy made in seconds.")
 
 
