@@ -16,7 +16,9 @@ from unfeature.features.linear import LinearFeature
 from unfeature.options import UnlearnOptions
 from unfeature.testing import TinyJudge
 from unfeature.unlearners.distillation import Distillation
+from unfeature.unlearners.saliency import Saliency
 from unfeature.unlearners.searched import CLIMB, Pool
+from unfeature.unlearners.training import Training
 
 OPTIONS = UnlearnOptions(steps=60, check_every=20, batch=32, tolerance=1e-6, shortfall=1.0, against_search=16)
 
@@ -61,13 +63,23 @@ def test_the_half_that_shows_most_is_learnt_from_before_it_moves(size: int) -> N
     assert not torch.equal(pool.latents, before)
 
 
-def test_only_a_guided_feature_can_be_searched_for() -> None:
+@pytest.mark.parametrize("unlearner", [Distillation, Saliency])
+def test_only_a_guided_feature_can_be_searched_for(unlearner: type[Training]) -> None:
     with pytest.raises(BadOption, match=r"against_search is 16, .*--finder counterfactual"):
-        Distillation(OPTIONS).unlearn(GENERATOR, FEATURE)
+        unlearner(OPTIONS).unlearn(GENERATOR, FEATURE)
 
 
-def test_stopped_and_gone_on_with_gives_the_same_bytes() -> None:
-    whole = Distillation(OPTIONS, seed=1).unlearn(GENERATOR, GUIDED).module.state_dict()
+def test_through_the_mask_it_learns_from_what_is_found_too() -> None:
+    options = OPTIONS.model_copy(update={"steps": 10})
+    copies = [
+        Saliency(options.model_copy(update={"against_search": n})).unlearn(GENERATOR, GUIDED).spec for n in (0, 16)
+    ]
+    assert copies[0] != copies[1]
+
+
+@pytest.mark.parametrize("unlearner", [Distillation, Saliency])
+def test_stopped_and_gone_on_with_gives_the_same_bytes(unlearner: type[Training]) -> None:
+    whole = unlearner(OPTIONS, seed=1).unlearn(GENERATOR, GUIDED).module.state_dict()
     memory = Memory()
 
     def stop(record: StepRecord) -> None:
@@ -75,8 +87,8 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Distillation(OPTIONS, seed=1, checkpoint=memory).unlearn(GENERATOR, GUIDED, on_step=stop)
-    resumed = Distillation(OPTIONS, seed=1, checkpoint=memory).unlearn(GENERATOR, GUIDED).module.state_dict()
+        unlearner(OPTIONS, seed=1, checkpoint=memory).unlearn(GENERATOR, GUIDED, on_step=stop)
+    resumed = unlearner(OPTIONS, seed=1, checkpoint=memory).unlearn(GENERATOR, GUIDED).module.state_dict()
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 

@@ -39,9 +39,10 @@ class Masked(Distilling):
     """Distillation through the mask."""
 
     def prepare(self) -> None:
-        """The mask."""
+        """The mask, of batches without searched latents; then the pool."""
         found = [self.gradient(self.batch(step), "unlearn")[1] for step in range(FIRST)]
         self.mask = salient({name: torch.stack([one[name] for one in found]).sum(dim=0) for name in found[0]})
+        super().prepare()
 
     def begin(self) -> None:
         """As the original: an edit would not keep to the mask."""
