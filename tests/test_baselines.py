@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import Command
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,7 +15,8 @@ from torch import Tensor
 from unfeature.artifacts import StepRecord
 from unfeature.errors import BadOption
 from unfeature.features.linear import LinearFeature
-from unfeature.options import UnlearnOptions
+from unfeature.options import BenchOptions, UnlearnOptions
+from unfeature.presets import read_options
 from unfeature.seeds import stream
 from unfeature.tables import resolve
 from unfeature.testing import TinyGenerator
@@ -27,6 +30,7 @@ from unfeature.unlearners.repulsion import Repelled, repulsion
 from unfeature.unlearners.saliency import Masked, salient
 from unfeature.unlearners.surgery import Operating, dot, projected
 from unfeature.unlearners.training import fabric_of
+from unfeature.workflow import bench_cells
 
 GENERATOR = TinyGenerator()
 FEATURE = LinearFeature("large", GENERATOR.spec.id, torch.tensor([1.0, 0.0, 0.0, 0.0]), 0.3, 0.25)
@@ -50,6 +54,34 @@ def change(name: str, **more: Any) -> tuple[float, float]:
     with torch.no_grad():
         moved = (student.synthesize(LATENTS) - GENERATOR.synthesize(LATENTS)).abs().mean(dim=(1, 2, 3))
     return float(moved[FLAGS].mean()), float(moved[~FLAGS].mean())
+
+
+@pytest.mark.parametrize("name", [name for name in UNLEARNERS if name != "distillation"])
+def test_options_that_an_unlearner_does_not_use_are_refused(name: str) -> None:
+    made = resolve("unlearner", UNLEARNERS, name)
+    unused: dict[str, Any] = {"warm_start": True}
+    if name != "saliency":
+        unused |= {"against_search": 4, "shortfall": 0.5}
+        unused |= {"device": "auto"} if name == "instant" else {"perceptual": 0.5}
+    for option, value in unused.items():
+        told = f"{option} is {value}, but unlearner {name} does not use it; expected .*  --unlearner distillation"
+        with pytest.raises(BadOption, match=told):
+            made(UnlearnOptions(**{option: value})).unlearn(GENERATOR, FEATURE)
+    off = dict.fromkeys(("warm_start", "against_search", "shortfall", "perceptual"), 0)
+    made(UnlearnOptions(steps=1, batch=4, **off)).unlearn(GENERATOR, FEATURE)
+
+
+def test_what_a_preset_alone_says_is_not_refused(tiny_run: Path, tmp_path: Path, command: Command) -> None:
+    few = ["--unlearner", "negatives", "--steps", "2", "--batch", "4"]
+    assert read_options(base="counterfactual").unlearn.shortfall > 0
+    assert command("unlearn", tiny_run, "--preset", "counterfactual", *few).code == 0
+    said = command("unlearn", tiny_run, "--preset", "counterfactual", *few, "--shortfall", "0.3")
+    assert said.code == 2 and "shortfall is 0.3, but unlearner negatives does not use it; expected 0.0" in said.err
+    (tmp_path / "job.toml").write_text('[unlearn]\nunlearner = "negatives"\n')
+    assert read_options(tmp_path / "job.toml", "counterfactual").unlearn.model_fields_set == {"unlearner"}
+    told = BenchOptions.parse({"base": {"preset": "robust"}, "axes": {"alpha": {"1": {"unlearn": {"alpha": 1.0}}}}})
+    (cell,) = bench_cells(told)
+    assert cell.options.unlearn.model_fields_set == {"alpha"} and cell.options.unlearn.against_search > 0
 
 
 vectors = st.lists(st.floats(-10, 10, width=32), min_size=6, max_size=6)

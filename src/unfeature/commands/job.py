@@ -41,8 +41,8 @@ def _over_preset(options: Chosen, preset: str, verb: str) -> Chosen:
         return options
     from unfeature.workflow import read_options
 
-    base: dict[str, Any] = getattr(read_options(base=preset), verb).model_dump()
-    return type(options).parse(base | options.model_dump(include=options.model_fields_set))
+    base: Chosen = getattr(read_options(base=preset), verb)
+    return base.model_copy(update=options.model_dump(include=options.model_fields_set))
 
 
 def list_(kind: Annotated[str, Parameter(help="One kind only, e.g. generators.")] = "", /) -> None:

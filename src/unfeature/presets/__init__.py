@@ -27,8 +27,14 @@ def preset(name: str) -> str:
 
 def read_options(path: str | Path | None = None, base: str = "") -> RunOptions:
     """Options from a TOML file, a table for each verb, over those of a preset; BadFile, UnknownName, BadOption."""
-    values = preset_values(base) if base else {}
-    return RunOptions.parse(laid_over(values, read_toml(path)) if path is not None else values)
+    return over_preset(base, read_toml(path) if path is not None else {})
+
+
+def over_preset(base: str, given: dict[str, Any]) -> RunOptions:
+    """What is given over a preset, where one is named; of training that alone counts as set. UnknownName, BadOption."""
+    made = RunOptions.parse(laid_over(preset_values(base) if base else {}, given))
+    made.unlearn.model_fields_set.intersection_update(given.get("unlearn", {}))
+    return made
 
 
 def preset_values(name: str) -> dict[str, Any]:

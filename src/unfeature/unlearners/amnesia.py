@@ -24,7 +24,7 @@ from torch import Tensor
 from unfeature import paper
 from unfeature.seeds import stream
 from unfeature.unlearners.bank import Batch
-from unfeature.unlearners.loop import Gradient, Loop
+from unfeature.unlearners.loop import DISTILLED, Gradient, Loop
 from unfeature.unlearners.training import Training
 
 SEEN, TOGETHER = 1024, 8
@@ -38,6 +38,8 @@ def elastic(weights: Mapping[str, Tensor], start: Gradient, fisher: Gradient) ->
 
 class Consolidated(Loop):
     """Noise for the feature, the original's pictures for the rest."""
+
+    unused = DISTILLED
 
     def prepare(self) -> None:
         """w_0 and F."""

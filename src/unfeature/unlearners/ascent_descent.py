@@ -16,12 +16,14 @@ import torch
 
 from unfeature import paper
 from unfeature.unlearners.bank import Batch
-from unfeature.unlearners.loop import Loop
+from unfeature.unlearners.loop import DISTILLED, Loop
 from unfeature.unlearners.training import Training
 
 
 class AscendingDescending(Loop):
     """Away from pictures with the feature, at those without."""
+
+    unused = DISTILLED
 
     def losses(self, batch: Batch) -> paper.Losses:
         """L of this file; `unlearn` is what is ascended."""

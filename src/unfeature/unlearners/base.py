@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from unfeature.errors import WrongGenerator
+from collections.abc import Sequence
+
+from unfeature.errors import BadOption, WrongGenerator
 from unfeature.options import UnlearnOptions
 from unfeature.protocols import Checkpoint, Feature, Generator
+from unfeature.unlearners import UNLEARNERS
 from unfeature.unlearners.stopping import SequentialWilson
 
 
@@ -21,8 +24,19 @@ class Unlearning:
     ) -> None:
         self.options, self.seed, self.checkpoint, self.stop = options, seed, checkpoint, stop
 
-    @staticmethod
-    def check(generator: Generator, feature: Feature) -> None:
-        """WrongGenerator for a feature of another."""
+    def check(self, generator: Generator, feature: Feature, unused: Sequence[str] = ()) -> None:
+        """WrongGenerator for a feature of another; BadOption for an `unused` option that was given, not by a preset."""
         if feature.generator != generator.spec.id:
             raise WrongGenerator("feature", feature.generator, generator.spec.id)
+        for name in filter(self.options.model_fields_set.__contains__, unused):
+            value, default = getattr(self.options, name), getattr(UnlearnOptions(), name)
+            if value and value != default:
+                raise BadOption(
+                    f"{name} is {value}, but unlearner {self._named()} does not use it; expected {default}. "
+                    "Leave it out, or name one that does:  --unlearner distillation"
+                )
+
+    def _named(self) -> str:
+        """As the table calls it."""
+        home = f"{type(self).__module__}:{type(self).__name__}"
+        return next((name for name, listed in UNLEARNERS.items() if listed == home), home)

@@ -39,6 +39,10 @@ PASS_PIXELS = 2**18
 """Pixels made in one pass."""
 
 
+UNUSED = ("against_search", "shortfall", "warm_start", "device")
+"""Options of training; an edit is made where the generator lies."""
+
+
 @dataclass(frozen=True)
 class Edit:
     """The best edit of a single layer."""
@@ -70,7 +74,7 @@ class InstantEdit(Unlearning):
 
         With a `checkpoint` the weights are saved, and a new call takes them from there.
         """
-        self.check(generator, feature)
+        self.check(generator, feature, UNUSED)
         student = generator.copy()
         saved = self.checkpoint.load() if self.checkpoint is not None else None
         if saved is not None:

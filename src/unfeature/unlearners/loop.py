@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,9 @@ PROBE, PROBE_PIXELS = 500, 2**22
 PASS_PIXELS, PASS_PIXELS_GPU = 2**18, 2**21
 """Pixels of a batch that go forward and back at a time: what training keeps in memory; few would leave a GPU idle."""
 
+DISTILLED = ("against_search", "shortfall", "warm_start", "perceptual")
+"""Options of distillation that baselines do not use."""
+
 TERMS = ("total", "unlearn", "perceptual", "reconstruction")
 
 Term = Literal["total", "unlearn", "reconstruction"]
@@ -36,6 +39,9 @@ Gradient = dict[str, Tensor]
 
 class Loop:
     """Student g, teacher f, and the arithmetic of one step; a subclass says `losses` at least."""
+
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Options that it does not look at: refused where they are given."""
 
     def __init__(
         self, options: UnlearnOptions, seed: int, generator: Generator, feature: Feature, fabric: Fabric

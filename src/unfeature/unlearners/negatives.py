@@ -22,7 +22,7 @@ from unfeature import paper
 from unfeature.errors import BadOption
 from unfeature.seeds import stream
 from unfeature.unlearners.bank import Batch
-from unfeature.unlearners.loop import Loop
+from unfeature.unlearners.loop import DISTILLED, Loop
 from unfeature.unlearners.training import Training
 
 POOL = 2000
@@ -36,6 +36,8 @@ def nearest(latents: Tensor, pool: Tensor) -> Tensor:
 
 class OneSided(Loop):
     """All latents learn pictures of one side."""
+
+    unused = DISTILLED
 
     shows: ClassVar[bool] = False
     """Whether that is the side with the feature."""

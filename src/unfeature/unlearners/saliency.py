@@ -38,6 +38,8 @@ def salient(gradient: Gradient) -> dict[str, Tensor]:
 class Masked(Distilling):
     """Distillation through the mask."""
 
+    unused = ("warm_start",)
+
     def prepare(self) -> None:
         """The mask, of batches without searched latents; then the pool."""
         found = [self.gradient(self.batch(step), "unlearn")[1] for step in range(FIRST)]

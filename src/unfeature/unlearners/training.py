@@ -35,7 +35,7 @@ class Training(Unlearning):
 
         With a `checkpoint` the state is saved at every check, and a new call goes on from there to the same bytes.
         """
-        self.check(generator, feature)
+        self.check(generator, feature, self.loop.unused)
         fabric = fabric_of(self.options)
         if self.options.batch % fabric.world_size:
             raise BadOption(

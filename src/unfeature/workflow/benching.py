@@ -21,7 +21,7 @@ from typing import Any
 from unfeature.artifacts import Attacks, Evaluation
 from unfeature.errors import BadOption, NotMade, RunBusy, UnfeatureError, UnknownName
 from unfeature.options import BenchOptions, RunOptions, laid_over
-from unfeature.presets import preset_values, read_toml
+from unfeature.presets import over_preset, read_toml
 from unfeature.store import Run
 from unfeature.workflow.marking import versions
 from unfeature.workflow.whole import run
@@ -81,10 +81,10 @@ def cells(options: BenchOptions) -> list[Cell]:
 def _options(parts: list[dict[str, Any]], seed: int) -> RunOptions:
     """What parts say one after the other, over the last preset that any of them names."""
     names = [part["preset"] for part in parts if "preset" in part]
-    told = preset_values(names[-1]) if names else {}
+    told = dict[str, Any]()
     for part in (*parts, {"sample": {"seed": seed}}):
         told = laid_over(told, {key: value for key, value in part.items() if key != "preset"})
-    return RunOptions.parse(told)
+    return over_preset(names[-1] if names else "", told)
 
 
 def bench(
