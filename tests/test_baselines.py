@@ -61,13 +61,13 @@ def test_options_that_an_unlearner_does_not_use_are_refused(name: str) -> None:
     made = resolve("unlearner", UNLEARNERS, name)
     unused: dict[str, Any] = {"warm_start": True}
     if name != "saliency":
-        unused |= {"against_search": 4, "shortfall": 0.5}
+        unused |= {"against_search": 4, "shortfall": 0.5, "perceptual_rest": 0.5}
         unused |= {"device": "auto"} if name == "instant" else {"perceptual": 0.5}
     for option, value in unused.items():
         told = f"{option} is {value}, but unlearner {name} does not use it; expected .*  --unlearner distillation"
         with pytest.raises(BadOption, match=told):
             made(UnlearnOptions(**{option: value})).unlearn(GENERATOR, FEATURE)
-    off = dict.fromkeys(("warm_start", "against_search", "shortfall", "perceptual"), 0)
+    off = dict.fromkeys(("warm_start", "against_search", "shortfall", "perceptual", "perceptual_rest"), 0)
     made(UnlearnOptions(steps=1, batch=4, **off)).unlearn(GENERATOR, FEATURE)
 
 

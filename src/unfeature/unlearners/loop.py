@@ -27,7 +27,7 @@ PROBE, PROBE_PIXELS = 500, 2**22
 PASS_PIXELS, PASS_PIXELS_GPU = 2**18, 2**21
 """Pixels of a batch that go forward and back at a time: what training keeps in memory; few would leave a GPU idle."""
 
-DISTILLED = ("against_search", "shortfall", "warm_start", "perceptual")
+DISTILLED = ("against_search", "shortfall", "warm_start", "perceptual", "perceptual_rest")
 """Options of distillation that baselines do not use."""
 
 TERMS = ("total", "unlearn", "perceptual", "reconstruction")
