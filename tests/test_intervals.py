@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from unfeature.intervals import Z95, mcnemar, mean_interval, rogan_gladen, samples_for, wilson
+from unfeature.intervals import Z95, mcnemar, mean_interval, rogan_gladen, samples_for, samples_under, wilson
 
 
 def test_z95() -> None:
@@ -108,3 +108,19 @@ def test_mean_interval_is_students(values: list[float]) -> None:
 
 def test_mean_of_a_single_value_has_no_width() -> None:
     assert mean_interval([3.0]) == (3.0, 3.0, 3.0)
+
+
+@pytest.mark.parametrize(("ratio", "bound"), [(0.004, 0.0042), (0.0, 0.0042), (0.02, 0.05)])
+def test_samples_under_brings_the_upper_end_to_the_bound(ratio: float, bound: float) -> None:
+    def upper(n: int) -> float:
+        share = stats.norm.ppf(0.975) ** 2 / n
+        return (ratio + share / 2 + np.sqrt(share * ratio * (1 - ratio) + share**2 / 4)) / (1 + share)
+
+    n = samples_under(ratio, bound)
+    assert n is not None
+    assert upper(n) <= bound < upper(n - 1)
+
+
+def test_no_number_of_samples_proves_a_bound_that_is_not_above_the_share() -> None:
+    assert samples_under(0.0042, 0.0042) is None
+    assert samples_under(0.01, 0.0042) is None

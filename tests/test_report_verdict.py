@@ -43,10 +43,10 @@ def _evaluation(
 
 
 def test_removed_says_before_after_and_what_stayed() -> None:
-    outcome = verdict(_evaluation(0.003))
+    outcome = verdict(_evaluation(0.002))
     assert outcome.status == "removed"
     assert outcome.sentence == (
-        "Thick strokes: gone. 9.9 % of the pictures showed it before, 0.30 % (0.21 to 0.43 %) do now, "
+        "Thick strokes: gone. 9.9 % of the pictures showed it before, 0.20 % (0.13 to 0.31 %) do now, "
         "and pictures outside the edit's reach stayed as they were (1.2 % changed digit)."
     )
 
@@ -54,6 +54,27 @@ def test_removed_says_before_after_and_what_stayed() -> None:
 def test_the_wanted_ratio_is_a_bar() -> None:
     assert verdict(_evaluation(0.0042)).status == "removed"
     assert verdict(_evaluation(0.0043)).status == "reduced"
+
+
+def test_removed_says_how_many_pictures_would_prove_it() -> None:
+    """The status goes by the share measured; the sentence by its interval."""
+    evaluation = _evaluation(0.0)
+    evaluation.row("unlearned").scores["target_ratio"] = Score.share("target_ratio", 1, 500)
+    outcome = verdict(evaluation)
+    assert outcome.status == "removed"
+    assert outcome.sentence.startswith(
+        "Thick strokes: gone, as far as 500 pictures can tell: up to 1.1 % is possible; about 3,400 would prove "
+        "0.42 % (unfeature evaluate RUN --count 3400). 9.9 % of the pictures"
+    )
+    assert "it is too near 0.42 % to be proved under it. 9.9 %" in verdict(_evaluation(0.0042)).sentence
+
+
+def test_damage_accepted_by_the_share_alone_is_told() -> None:
+    evaluation = _evaluation(0.002)
+    evaluation.row("unlearned").scores["flips_untouched"] = Score.share("flips_untouched", 4, 100)
+    outcome = verdict(evaluation)
+    assert outcome.status == "removed"
+    assert outcome.sentence.endswith("stayed as they were (4.0 % changed digit; up to 9.8 % is possible).")
 
 
 def test_far_reach_of_the_edit_is_told() -> None:

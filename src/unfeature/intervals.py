@@ -52,6 +52,17 @@ def samples_for(
     return math.ceil(z * z / a)
 
 
+def samples_under(ratio: float, bound: float, z: float = Z95) -> int | None:
+    """How many samples bring the upper end of Wilson's interval down to `bound`, if they show `ratio` again.
+
+    None where no number does: `ratio` is not under `bound`. The ends of the interval are where the test of a
+    proportion turns, (bound - ratio)^2 = z^2 bound (1 - bound) / n.
+    """
+    if not 0 <= ratio < bound < 1:
+        return None
+    return math.ceil(z * z * bound * (1 - bound) / (bound - ratio) ** 2)
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """(mean, low, high): the mean of independent values with Student's 95 % interval; no width for a single one."""
     n = len(values)

@@ -7,8 +7,9 @@ from typing import Literal
 
 from unfeature.artifacts import Attacks, Evaluation, Row, Score
 from unfeature.errors import MissingStep
+from unfeature.intervals import samples_under
 from unfeature.reports.withstood import brought_back
-from unfeature.reports.words import changed, first, judged_flips, percent, percent_range, sentence_start
+from unfeature.reports.words import changed, count, first, judged_flips, percent, percent_range, sentence_start
 
 FLIPS_KEPT = 0.05
 """At most this share of untouched pictures may change class, or of their other attributes may change."""
@@ -28,6 +29,8 @@ COVERAGE_KEPT = 0.5
 """Under this part of the rejection filter's coverage, the generator has collapsed."""
 COVERAGE_USUAL = 0.9
 """Under this part of it, the sentence says that the pictures are less varied."""
+LEAST_COUNTED, MOST_COUNTED = 100, 10_000_000
+"""So many samples a row `unfeature evaluate` takes."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ def _measured(evaluation: Evaluation) -> Verdict:
         return Verdict("failed", _failure(name, change, lower, broken))
     unknown = _unmeasured(evaluation, unlearned)
     if reached(after, evaluation.wanted_ratio) and not unknown:
-        return Verdict("removed", f"{name}: gone. {change}, and {_kept(evaluation, unlearned)}.")
+        gone = f"{name}: gone{_doubt(after, evaluation.wanted_ratio)}"
+        return Verdict("removed", f"{gone}. {change}, and {_kept(evaluation, unlearned)}.")
     if reached(after, evaluation.wanted_ratio):
         doubt = f"but {unknown} was not measured, so this proves no removal."
         return Verdict("reduced", f"{name}: rarer. {change}, {doubt}")
@@ -69,6 +73,24 @@ def _measured(evaluation: Evaluation) -> Verdict:
 def reached(ratio: Score, wanted: float) -> bool:
     """The share measured is at most the wanted one."""
     return ratio.value <= wanted
+
+
+def _doubt(ratio: Score, wanted: float) -> str:
+    """What to say of a share that reached the wanted one, where its interval goes beyond; empty where it does not."""
+    if ratio.high <= wanted:
+        return ""
+    told = f", as far as {count(ratio.n)} pictures can tell: up to {percent(ratio.high)} is possible"
+    needed = samples_under(ratio.value, wanted)
+    if needed is None or needed > MOST_COUNTED:
+        return f"{told}, and it is too near {percent(wanted)} to be proved under it"
+    needed = max(LEAST_COUNTED, _rounded_up(needed))
+    return f"{told}; about {count(needed)} would prove {percent(wanted)} (unfeature evaluate RUN --count {needed})"
+
+
+def _rounded_up(n: int) -> int:
+    """To two digits that count."""
+    unit: int = 10 ** max(0, len(str(n)) - 2)
+    return -(-n // unit) * unit
 
 
 def _ratio(evaluation: Evaluation, row: str) -> Score:
@@ -187,6 +209,7 @@ def _kept(evaluation: Evaluation, unlearned: Row) -> str:
     flips, drift = first(unlearned.scores, key), first(unlearned.scores, "drift_untouched")
     if flips is not None:
         detail = changed(evaluation, key, flips.value)
+        detail += f"; up to {percent(flips.high)} is possible" if flips.high > FLIPS_KEPT else ""
     elif drift is not None:
         detail = f"pixels changed by {percent(drift.value)} on average"
     else:
