@@ -258,6 +258,29 @@ def test_markdown_has_every_row_and_score() -> None:
     assert text.index("## The fine print") > text.index("## Every figure")
 
 
+def test_a_figure_without_an_interval_says_why() -> None:
+    scores = (
+        Score("coverage500_mnist-digits", 0.954, 0.954, 0.954, 500, note="mean of 1 disjoint blocks of 500; one block "
+              "gives no interval"),
+        Score("fd12_mnist-digits", 3.5, 3.5, 3.5, 12, note="to 12 samples; too few images for an interval"),
+        Score("drift_untouched", 0.0, 0.0, 0.0, 300),
+        Score("drift_had", 0.1, 0.1, 0.1, 1),
+    )  # fmt: skip
+    row = dataclasses.replace(fake_evaluation().row("unlearned"), scores={
+        **fake_evaluation().row("unlearned").scores, **{score.name: score for score in scores}
+    })  # fmt: skip
+    evaluation = dataclasses.replace(fake_evaluation(), rows=(*fake_evaluation().rows[:3], row))
+    text = render_markdown(evaluation, None, [], fake_pictures(), {})
+    told = {
+        "95.4 %": ("one block", 500),
+        "3.50": ("too few images", 12),
+        "0 %": ("no spread", 300),
+        "10.0 %": ("one picture", 1),
+    }
+    for value, (why, n) in told.items():
+        assert f"{value}<br>no interval: {why}<br>n = {n}" in text
+
+
 def test_other_extractors_and_sizes_are_understood() -> None:
     rows = []
     for row in fake_evaluation().rows:

@@ -105,7 +105,7 @@ def _evidence(words: Content, evaluation: Evaluation) -> Iterator[str]:
     yield "## What was measured"
     yield (
         f"On {count(evaluation.n)} fresh pictures a row, none of which was seen in marking or training. Below each "
-        "figure stand its 95 % interval and the number of pictures (n) behind it."
+        "figure stand its 95 % interval, or why it has none, and the number of pictures (n) behind it."
     )
     yield main_figures(words.main)
     yield listed((line.name, line.about) for line in words.main.lines if line.about)

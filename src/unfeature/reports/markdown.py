@@ -44,7 +44,7 @@ def _results(words: Content, shown: int) -> Iterator[str]:
     yield "## The figures"
     if shown:
         yield f"The HTML report beside this one shows {shown} pairs of pictures, before and after."
-    yield "Below each figure stand its 95 % interval and the number of pictures (n) behind it."
+    yield "Below each figure stand its 95 % interval, or why it has none, and the number of pictures (n) behind it."
     yield main_figures(words.main)
     yield listed((line.name, line.about) for line in words.main.lines if line.about)
     if words.strengths:
