@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import resource
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Command
+from test_report import fake_evaluation, fake_preview
 
-from unfeature import __version__
+from unfeature import __version__, console
+from unfeature.artifacts import OTHER, Score
 from unfeature.cli import COMMANDS, SPINS
 from unfeature.options import RunOptions
 from unfeature.workflow import read_options
@@ -162,6 +165,26 @@ def test_preview_compares_and_says_how_to_choose(tiny_run: Path, command: Comman
     said = command("preview", tiny_run, "--count", "50", "--margins", "0", "--margins", "0.5")
     assert said.code == 0
     assert f"unfeature find {tiny_run} --threshold T --margin M" in said.out
+
+
+def test_tables_are_whole_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    result = fake_evaluation()
+    for row in result.rows:
+        row.scores[f"{OTHER}slanted strokes"] = Score.share(f"{OTHER}slanted strokes", 250, 10_000)
+    console.evaluation(result)
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    for figure in ("0.30 %   0.21 to 0.43 %", "2.5 %   2.2 to 2.8 %", "0.65 %   0.5", "3.40   3.26 to 3.54"):
+        assert figure in said
+    for name in ("Pictures that show slanted strokes", "Untouched pictures that changed digit", "Rejection filter"):
+        assert name in said
+
+    wide = dataclasses.replace(fake_preview(), rewritten=Score.share("rewritten", 221, 2000))
+    console.previews([wide, dataclasses.replace(wide, made_by="instant edit", threshold=-12.345)], 0.0042, Path("r"))
+    said = capsys.readouterr().out.split("green:")[0].split("show it.")[1]
+    assert max(map(len, said.splitlines())) <= 80
+    for figure in ("0.11 to 0.58 %", "9.7 to 12.5 %", "1.0 to 1.2 %", "2.2 to 3.8 %", "-12.345", "threshold -0.130"):
+        assert figure in said
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -123,23 +123,27 @@ def everything(run: Path, steps: int) -> Iterator[dict[str, Any]]:
 
 
 def percent(score: Score | None) -> str:
-    """`0.3 % (0.2-0.4)`; `not judged` for None."""
+    """`0.30 % (0.21 to 0.43 %)`; `not judged` for None."""
+    from unfeature.reports import words
+
     if score is None:
         return "not judged"
-    return f"{100 * score.value:.2f} % ({100 * score.low:.2f}-{100 * score.high:.2f})"
+    return f"{words.percent(score.value)} ({words.percent_range(score.low, score.high)})"
 
 
 def teacher(run: Path) -> Callable[[Preview, float], None]:
     """Says the teacher's numbers before training, with a warning where the wanted ratio is out of its reach."""
 
     def on_preview(preview: Preview, wanted: float) -> None:
+        from unfeature.reports import words
+
         say(
             f"teacher, before any training: {percent(preview.ratio_before)} -> {percent(preview.ratio)} show it; "
             f"{percent(preview.rewritten)} of latents rewritten (n = {preview.n:,})"
         )
         if preview.ratio is not None and preview.ratio.low > wanted:
             _out.print(
-                f"warning: the wanted ratio, {100 * wanted:.2f} %, is out of the teacher's reach, and the copy "
+                f"warning: the wanted ratio, {words.percent(wanted)}, is out of the teacher's reach, and the copy "
                 f"cannot beat it. Try more:  unfeature preview {quote(str(run))} --margins 0.25 --margins 0.5",
                 style="yellow",
                 markup=False,
@@ -149,27 +153,32 @@ def teacher(run: Path) -> Callable[[Preview, float], None]:
 
 
 def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
-    """A table of teachers, the feature's own first, and of the instant edit where it was asked."""
+    """A table of teachers, the feature's own first, and of the instant edit where it was asked; in 80 columns."""
+    from unfeature.reports import words
+
+    def two_lines(name: str, score: Score | None) -> str:
+        return "not judged" if score is None else f"{words.figure(name, score)}\n{words.interval(name, score)}"
+
     say(f"What the copy would learn from; of {found[0].n:,} originals {percent(found[0].ratio_before)} show it.")
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("made by", "threshold", "margin", "shows it", "rewritten", "rest: pixels", "rest: flips"):
-        table.add_column(column, justify="left" if column == "made by" else "right")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 1, 0))
+    table.add_column("Pictures made by", overflow="fold", width=18)
+    for name in ("target_ratio", "rewritten", "drift_never_had", "flips_never_had"):
+        title = words.MEASURES[name].title.replace("{class}", "class")
+        table.add_column(title, justify="right", overflow="fold", width=14)
     for preview in found:
         reached = preview.ratio is not None and preview.ratio.value <= wanted
         table.add_row(
-            preview.made_by,
-            f"{preview.threshold:.3f}",
-            f"{preview.margin:.2f}",
-            percent(preview.ratio),
-            f"{100 * preview.rewritten.value:.1f} %",
-            f"{preview.drift_rest.value:.4f}",
-            percent(preview.flips_rest),
+            f"{preview.made_by}\nthreshold {preview.threshold:.3f}\nmargin {preview.margin:.2f}",
+            two_lines("target_ratio", preview.ratio),
+            two_lines("rewritten", preview.rewritten),
+            two_lines("drift_never_had", preview.drift_rest),
+            two_lines("flips_never_had", preview.flips_rest),
             style="green" if reached else None,
         )
     _out.print(table)
     teachers = sum(preview.made_by == "teacher" for preview in found)
     if len(found) > 1:
-        say(f"green: at most the wanted {100 * wanted:.2f} %. rest: pictures that never had it; flips: another class")
+        say(f"green: at most the wanted {words.percent(wanted)}. Below each figure stands its 95 % interval.")
     if teachers < len(found):
         then("Keep the instant edit:", f"unfeature unlearn {quote(str(run))} --unlearner instant")
     if teachers > 1:
@@ -179,21 +188,20 @@ def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
 
 
 def evaluation(result: Evaluation) -> None:
-    """The main figures of the four rows."""
+    """The main figures of all rows, a line each, in 80 columns."""
     from unfeature.artifacts import OTHER
-    from unfeature.reports.words import judged_flips
+    from unfeature.reports.tables import full_table, main_table
 
-    table = Table(title=f"{result.feature}: {result.n:,} fresh samples a row; 95 % intervals", title_justify="left")
-    distance = next(name for name in result.row("original").scores if name.startswith("fd") and "_to_all" not in name)
-    ratios = ["target_ratio", *(name for name in result.row("original").scores if name.startswith(OTHER))]
-    shown = [*ratios, *(name for name in (distance, judged_flips(result, "untouched"), "drift_untouched") if name)]
-    for column in ("row", *shown):
-        table.add_column(column, justify="left" if column == "row" else "right")
-    for row in result.rows:
-        rest = [row.scores.get(name) for name in shown[len(ratios) :]]
-        told = ["-" if score is None else f"{score.value:.4f}" for score in rest]
-        table.add_row(row.name, *(percent(row.scores.get(name)) for name in ratios), *told)
-    _out.print(table)
+    main, full = main_table(result), full_table(result)
+    rows = [line.name for line in main.lines]
+    figures = [(head, tuple(line.cells[i] for line in main.lines)) for i, head in enumerate(main.heads)]
+    figures[1:1] = [line for group in full.groups for line in group.lines if line[0].code.startswith(OTHER)]
+    say(f"{result.feature}: {result.n:,} fresh samples a row, figures with their 95 % intervals")
+    for head, cells in figures:
+        say(f"\n{head.title} ({head.better})")
+        for row, cell in zip(rows, cells, strict=False):
+            if cell is not None:
+                say(f"  {row:24} {cell.value:>9}   {cell.interval:26} n = {cell.n}")
 
 
 def attacks(found: Attacks) -> None:

@@ -66,6 +66,7 @@ MEASURES: Mapping[str, Measure] = {
         "Variety covered", QUALITY, f"share of {_FREE} that have one of its pictures close by", True, True
     ),
     "is": Measure("Inception score", QUALITY, "how clear and how varied the classes are", higher_is_better=True),
+    "rewritten": Measure("Latents that are moved", PAIRED, "share of latents in which the teacher finds it", True),
     "flips_untouched": Measure(
         "Untouched pictures that changed {class}", PAIRED, "never had the feature, and the edit leaves them alone",
         True, False,
