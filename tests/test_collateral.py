@@ -189,6 +189,7 @@ def test_the_heat_map_is_drawn_once_and_has_its_table() -> None:
     assert "var(--teacher)" in drawing and "#0102" not in drawing
     text = render_markdown(evaluated(matrix()), None, [], fake_pictures(0), {})
     assert "## What else changed" in text and "significantly more often" in text
+    assert text.index("`p_holm`") > text.index("## Every attribute") > text.index("### Limits")
 
 
 def test_many_attributes_leave_the_least_changed_to_the_table() -> None:

@@ -243,6 +243,13 @@ def test_one_step_and_no_judge_still_draw() -> None:
     assert _outline(render_html(fake_evaluation(), fake_preview(), [record], fake_pictures(0), {})).open == []
 
 
+def test_options_left_unset_are_left_out() -> None:
+    options = {"find": {"guide": "", "keep": [], "margin": None, "samples": 0, "relative": False}}
+    text = render_markdown(dataclasses.replace(fake_evaluation(), options=options), None, [], fake_pictures(0), {})
+    told = text[text.index("### Options") : text.index("### Versions")]
+    assert told.split("\n")[2:-2] == ["- find: samples: 0", "- find: relative: no"]
+
+
 def test_markdown_has_every_row_and_score() -> None:
     evaluation = fake_evaluation()
     odd = dataclasses.replace(evaluation.row("unlearned"), scores={

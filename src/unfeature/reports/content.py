@@ -242,12 +242,12 @@ def _identity(evaluation: Evaluation, preview: Preview | None) -> tuple[tuple[st
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested mappings as one list of entries."""
+    """Nested mappings as one list of entries; what was left unset, as an option that does not apply, is left out."""
     for key, value in values.items():
         name = f"{prefix}{_label(key)}"
         if isinstance(value, Mapping):
             yield from _flat(value, f"{name}: ")
-        else:
+        elif value not in ("", None, [], ()):
             yield name, _text(value)
 
 

@@ -59,7 +59,7 @@ def _results(words: Content, shown: int) -> Iterator[str]:
     if words.collateral:
         yield "## What else changed"
         yield plain(" ".join(words.collateral.sentences))
-        yield _full(words.collateral.table)
+        yield "Every attribute stands in the table at the end."
     if words.attacks is not None:
         yield "## Attacks"
         yield from attacked(words.attacks)
@@ -90,6 +90,9 @@ def _fine_print(words: Content) -> Iterator[str]:
     if words.command:
         yield "### Command"
         yield code(words.command)
+    if words.collateral:
+        yield "## Every attribute"
+        yield _full(words.collateral.table)
 
 
 def main_figures(table: MainTable) -> str:
