@@ -201,6 +201,8 @@ def test_page_says_what_matters_first(html: str) -> None:
         "9f" * 32,
         "finder: margin",
         "17.25",
+        "They had the feature, and the edit moves them.",
+        "They never had the feature, and the edit leaves them alone.",
     ):
         assert text in html
 
