@@ -111,7 +111,7 @@ def fake_log() -> list[StepRecord]:
 def fake_pictures(m: int = 12, side: int = 28, *, colour: bool = False) -> Pictures:
     """Noise of the right shapes."""
     shape = (m, side, side, 3) if colour else (m, side, side)
-    return Pictures(*np.random.default_rng(0).integers(0, 256, (4, *shape), dtype=np.uint8))
+    return Pictures(*np.random.default_rng(0).integers(0, 256, (6, *shape), dtype=np.uint8))
 
 
 FACTS = {
@@ -181,7 +181,7 @@ def test_page_has_a_sound_structure(html: str) -> None:
     outline = _outline(html)
     assert len(outline.ids) == len(set(outline.ids))
     assert outline.tags.count("h1") == 1
-    assert outline.tags.count("img") == 48
+    assert outline.tags.count("img") == 72
     assert all(outline.alts)
     assert outline.tags.count("caption") == outline.tags.count("table") == 3
     assert set(re.findall(r'aria-labelledby="([^"]+)"', html)) <= set(outline.ids)
@@ -205,6 +205,14 @@ def test_page_says_what_matters_first(html: str) -> None:
         "They never had the feature, and the edit leaves them alone.",
     ):
         assert text in html
+
+
+def test_pictures_that_the_edit_reaches_all_the_same_have_a_row(html: str) -> None:
+    assert html.index('id="edited"') < html.index('id="moved"') < html.index('id="untouched"')
+    none = np.zeros((0,), dtype=np.uint8)
+    page = render_html(fake_evaluation(), None, [], dataclasses.replace(fake_pictures(), moved_before=none,
+                       moved_after=none), {})  # fmt: skip
+    assert 'id="moved"' not in page
 
 
 def test_same_input_gives_the_same_bytes(html: str) -> None:
@@ -232,7 +240,7 @@ def test_everything_optional_may_be_missing() -> None:
         fake_evaluation(), floor={}, collateral={}, options={}, versions={},
         rows=tuple(dataclasses.replace(row, distribution=None) for row in fake_evaluation().rows),
     )  # fmt: skip
-    nothing = Pictures(*(np.zeros((0,), dtype=np.uint8) for _ in range(4)))
+    nothing = Pictures(*(np.zeros((0,), dtype=np.uint8) for _ in range(6)))
     page = render_html(bare, None, [], nothing, {})
     assert _outline(page).tags.count("img") == 0
     assert "The curves" not in page

@@ -23,7 +23,7 @@ from unfeature.reports import Pictures
 def test_wrong_pictures_are_refused(shape: tuple[int, ...], kind: type, message: str) -> None:
     good = np.zeros((2, 28, 28), dtype=np.uint8)
     with pytest.raises(ShapeError, match=re.escape(message)):
-        Pictures(good, np.zeros(shape, dtype=kind), good, good)
+        Pictures(good, np.zeros(shape, dtype=kind), good, good, good, good)
 
 
 def _luminance(colour: str) -> float:

@@ -22,7 +22,7 @@ def render_markdown(
 ) -> str:
     """The report's words and figures; `pictures` only say how many pairs the HTML page shows."""
     words = content(evaluation, preview, log, facts, attacks)
-    shown = len(pictures.edited_before) + len(pictures.untouched_before)
+    shown = sum(map(len, (pictures.edited_before, pictures.moved_before, pictures.untouched_before)))
     blocks = [*_top(words), *_results(words, shown), *_fine_print(words)]
     return "\n\n".join(blocks) + "\n"
 

@@ -28,7 +28,7 @@ def render_html(
     `facts` may hold `command`, `feedback` {positives, negatives, source}, `choice` (how the edit was chosen) and
     anything else worth printing.
     """
-    edited, untouched, small = pairs(pictures)
+    edited, moved, untouched, small = pairs(pictures)
     relearnt = lines_of(attacks, "relearning")
     folder, words = files("unfeature.reports"), content(evaluation, preview, log, facts, attacks)
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -37,6 +37,7 @@ def render_html(
         style=Markup(folder.joinpath("page.css").read_text(encoding="utf-8")),  # noqa: S704
         content=words,
         edited=edited,
+        moved=moved,
         untouched=untouched,
         small=small,
         distribution=Markup(plots.distribution_svg(evaluation)),  # noqa: S704

@@ -28,13 +28,16 @@ class Pictures:
 
     edited_before: Batch
     edited_after: Batch
+    moved_before: Batch
+    """Never had the feature, yet the edit moves them."""
+    moved_after: Batch
     untouched_before: Batch
     untouched_after: Batch
 
     def __post_init__(self) -> None:
         for field in fields(self):
             _check(field.name, getattr(self, field.name))
-        for kind in ("edited", "untouched"):
+        for kind in ("edited", "moved", "untouched"):
             before, after = getattr(self, f"{kind}_before"), getattr(self, f"{kind}_after")
             if len(before) != len(after):
                 raise ShapeError(
@@ -62,14 +65,14 @@ class Pair:
     after: str
 
 
-def pairs(pictures: Pictures) -> tuple[tuple[Pair, ...], tuple[Pair, ...], bool]:
-    """(edited, untouched, small): the largest pictures that fit the budget; small ones are shown pixel by pixel."""
+def pairs(pictures: Pictures) -> tuple[tuple[Pair, ...], tuple[Pair, ...], tuple[Pair, ...], bool]:
+    """(edited, moved, untouched, small): the largest that fit the budget; small ones are shown pixel by pixel."""
     batches = [getattr(pictures, field.name) for field in fields(pictures)]
     all_pictures = [picture for batch in batches for picture in batch]
     side = next((side for side in _SIDES if _fits(all_pictures, side)), _SIDES[-1])
     uris = [[_data_uri(picture, side) for picture in batch] for batch in batches]
     longest = max((max(batch.shape[1:3]) for batch in batches if len(batch)), default=0)
-    return _paired(uris[0], uris[1]), _paired(uris[2], uris[3]), longest <= 96
+    return _paired(*uris[0:2]), _paired(*uris[2:4]), _paired(*uris[4:6]), longest <= 96
 
 
 def _fits(all_pictures: Sequence[NDArray[np.uint8]], side: int) -> bool:

@@ -215,7 +215,10 @@ def _attacks(run: Run, unlearned: str, facts: dict[str, Any]) -> Attacks | None:
 
 
 def _pictures(run: Run, generator: Generator, student: Generator, feature: Feature, seed: int) -> Pictures:
-    """The first pictures of the evaluation that showed the feature, and the first that were never touched."""
+    """Pictures of the evaluation: the first that showed the feature, and the first that were never touched.
+
+    Between them those that never had it and are moved, the most changed first.
+    """
     from unfeature.reports import Pictures
 
     judge = the_decider(run, generator, seed)
@@ -224,5 +227,7 @@ def _pictures(run: Run, generator: Generator, student: Generator, feature: Featu
     shows, flagged = judge.score(before) >= 0.5, feature.contains(latents)
     edited = torch.nonzero(shows & flagged).flatten()[:PAIRS]
     untouched = torch.nonzero(~shows & ~flagged).flatten()[:PAIRS]
-    sides = (before[edited], after[edited], before[untouched], after[untouched])
-    return Pictures(*(to_pixels(side) for side in sides))
+    moved = torch.nonzero(~shows & flagged).flatten()
+    changes = (after[moved] - before[moved]).abs().flatten(1).mean(dim=1)
+    moved = moved[changes.argsort(descending=True, stable=True)[:PAIRS]]
+    return Pictures(*(to_pixels(side[rows]) for rows in (edited, moved, untouched) for side in (before, after)))
