@@ -19,6 +19,7 @@ from pages import Page, serving, trained, wait
 from PIL import Image
 from starlette.responses import JSONResponse
 
+from unfeature import options as o
 from unfeature import workflow
 from unfeature.artifacts import Feedback
 from unfeature.drawing import drawn
@@ -196,8 +197,6 @@ def test_from_marks_to_downloads_as_the_command_line_makes_them(page: Page, run:
     job = trained(page, run, **STRENGTH)
     assert (job["state"], job["error"]) == ("done", ""), job
     assert [record["step"] for record in job["records"]] == [20] and job["strip"] == 20
-    from unfeature import options as o
-
     workflow.find(other, o.FindOptions(threshold=0.1, margin=0.5))
     workflow.unlearn(other, o.UnlearnOptions(steps=20))
     ours = page.get(f"/api/runs/{run}/download/unlearned.safetensors")
@@ -399,6 +398,30 @@ def test_nothing_that_a_link_in_a_run_points_to_is_given_out(linked: str, tmp_pa
     with zipfile.ZipFile(io.BytesIO(asked(tmp_path / "runs", "GET", "/api/runs/run/archive.zip").content)) as archive:
         own = {"run/feedback.json", "run/run.json"} | ({"run/study/result.json"} if linked == "file" else set())
         assert set(archive.namelist()) == own
+
+
+def test_a_report_is_of_the_run_as_it_is_now(tiny_run: Path) -> None:
+    def given(file: str) -> int:
+        return asked(tiny_run.parent, "GET", f"/api/runs/run/download/{file}").status_code
+
+    workflow.dossier(tiny_run)
+    desk, proof = Desk(tiny_run.parent), ("report.html", "report.json", "evaluation.json", "dossier.zip")
+    assert desk.stage("run") == "proved" and {*proof, "unlearned.safetensors"} <= set(desk.about("run")["files"])
+    assert [given(file) for file in proof] == [200] * 4
+    workflow.request(tiny_run, "slanted strokes", "thickness")
+    assert desk.stage("run") == "trained", "nobody measured what is asked for now"
+    Run(tiny_run).write("request.json", (tiny_run / "history" / "request-1.json").read_bytes())
+    assert desk.stage("run") == "proved"
+    workflow.find(tiny_run, o.FindOptions(margin=0.5))
+    assert desk.stage("run") == "marking" and desk.about("run")["files"] == []
+    workflow.unlearn(tiny_run, o.UnlearnOptions(steps=2))
+    assert desk.stage("run") == "trained" and desk.jobs.state(tiny_run)["sentence"] == "Trained."
+    assert [given(file) for file in (*proof, "unlearned.safetensors")] == [409] * 4 + [200]
+    assert asked(tiny_run.parent, "GET", "/api/runs/run/report").status_code == 409
+    workflow.evaluate(tiny_run, o.EvaluateOptions(count=300))
+    assert desk.stage("run") == "trained", "the report is of another copy"
+    workflow.report(tiny_run)
+    assert desk.stage("run") == "proved" and [given(file) for file in proof] == [200] * 3 + [409]
 
 
 def test_hostile_names_are_refused_or_only_text(page: Page) -> None:

@@ -15,8 +15,10 @@ from unfeature.errors import MissingStep, RunBusy, UnfeatureError
 from unfeature.marks import SIDES, Marks
 from unfeature.metrics import MEASUREMENTS
 from unfeature.store import Run
-from unfeature.web.jobs import CHOICE, Jobs, trained
+from unfeature.web import standing
+from unfeature.web.jobs import CHOICE, Jobs
 from unfeature.web.painter import Painter
+from unfeature.web.standing import Stage
 from unfeature.web.ways import WAYS, base
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -173,8 +175,7 @@ class Desk:
 
     def about(self, name: str) -> dict[str, Any]:
         """A run as the page shows it."""
-        folder, marks = self.folder(name), self.opened(name).marks
-        run = Run(folder)
+        run, marks, stage = Run(self.folder(name)), self.opened(name).marks, self.stage(name)
         about, request, gallery = (run.read_json(f"{part}.json") for part in ("run", "request", "gallery"))
         with run.making_sense("request.json"):
             told = {"judge": request["judge"], "wanted": request["wanted_ratio"], "gallery": len(gallery["seeds"])}
@@ -185,9 +186,9 @@ class Desk:
             "generator_id": marks.asked.generator,
             "seed": marks.asked.seed,
             "image": about["spec"]["image_shape"],
-            "stage": self.stage(name),
+            "stage": stage,
             "marks": {mark: marks.of(mark) for mark in SIDES},
-            "files": [file for file in DOWNLOADS if run.owns(file)] if self.stage(name) != "marking" else [],
+            "files": [file for file in DOWNLOADS if stage != "marking" and standing.holds(run, file, stage)],
             "locked": self.locked(name),
         }
 
@@ -209,19 +210,20 @@ class Desk:
         steps = {way: base(way).unlearn.steps for way in WAYS}
         return {"steps": steps, "others": self.others(name), "chosen": chosen or None}
 
-    def stage(self, name: str) -> str:
-        """How far a run is: "marking", "trained" or "proved"."""
-        run = Run(self.folder(name))
-        if self.jobs.running(run.folder) or not trained(run):
-            return "marking"
-        return "proved" if run.has("report.html") else "trained"
+    def stage(self, name: str) -> Stage:
+        """How far a run is as it is now."""
+        folder = self.folder(name)
+        return "marking" if self.jobs.running(folder) else standing.stage(Run(folder))
 
     def shown_file(self, name: str, file: str) -> Path:
-        """A file of a run that may be shown or downloaded; MissingStep."""
+        """A file of a run, as it is now, that may be shown or downloaded; MissingStep."""
         run = Run(self.folder(name))
-        if file not in DOWNLOADS or not run.owns(file):
+        if file not in DOWNLOADS or not standing.holds(run, file, self.stage(name)):
             known = ", ".join(DOWNLOADS)
-            raise MissingStep(f'run {name} has no file "{file[:80]}" to give; expected one of {known}. Unlearn first.')
+            raise MissingStep(
+                f'run {name} as it is now has no file "{file[:80]}" to give; expected one of {known}, of these marks. '
+                "Unlearn first."
+            )
         return run.path(file)
 
     async def begin(self, wanted: dict[str, Any]) -> tuple[str, list[str]]:

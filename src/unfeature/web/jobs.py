@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unfeature.artifacts import Feedback, content_id
 from unfeature.errors import RunBusy, UnfeatureError
 from unfeature.store import Run, TrainingState
+from unfeature.web.standing import of_these_marks, stage
 from unfeature.web.ways import STRENGTH, went
 
 PATIENCE = 30
@@ -166,27 +166,9 @@ def _saved(run: Run) -> dict[str, Any]:
         return {}
 
 
-def of_these_marks(run: Run) -> bool:
-    """Whether the run's feature was found from its marks as they are now."""
-    if not run.has("feature.safetensors") or not run.has("feedback.json"):
-        return False
-    with run.making_sense("feature.safetensors"):
-        found_from: str = run.read_facts("feature.safetensors")["feedback"]
-    return found_from == run.read_as("feedback.json", Feedback).id
-
-
-def trained(run: Run) -> bool:
-    """Whether unlearned.safetensors is the copy trained for the feature and the marks there now."""
-    if not run.has("unlearned.safetensors") or not of_these_marks(run):
-        return False
-    with run.making_sense("unlearned.safetensors"):
-        trained_for: str = run.read_facts("unlearned.safetensors")["feature"]
-    return trained_for == content_id(run.read_facts("feature.safetensors"))
-
-
 def _verdict(run: Run) -> dict[str, str]:
-    """The sentence, and the outcome in a word where there is a report."""
-    if not run.has("report.json"):
+    """The sentence, and the outcome in a word where there is a report of this training."""
+    if stage(run) != "proved":
         return {"sentence": "Trained."}
     with run.making_sense("report.json"):
         told = run.read_json("report.json")["verdict"]
