@@ -18,7 +18,9 @@ from unfeature import workflow
 from unfeature.cli import main
 from unfeature.errors import BadCheckpoint, BadFile, BadOption
 from unfeature.generators.diffs import applied, difference
+from unfeature.generators.exporting import form_of
 from unfeature.generators.loading import load_generator
+from unfeature.generators.module import Source
 from unfeature.generators.safetensors_files import read_safetensors
 from unfeature.options import EvaluateOptions, FindOptions, MarkOptions, SampleOptions, UnlearnOptions
 
@@ -145,6 +147,45 @@ def test_nothing_is_overwritten(toy: Path) -> None:
     with pytest.raises(BadFile, match=r"half.pth.md is there already"):
         workflow.export(toy / "run", toy / "half.pth")
     assert (toy / "toy.pth").read_bytes() == kept and not (toy / "half.pth").exists()
+
+
+TORCH = Source(Path("mine.pth"), "", (), "", "torch")
+PLAIN = Source(Path("mine.safetensors"), "", (), "", "safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "source", "made"),
+    [
+        ("x.onnx", "", TORCH, "onnx"),
+        ("x.PT2", "", None, "torch-export"),
+        ("x.diff", "", None, "diff"),
+        ("x.pth", "", TORCH, "original"),
+        ("x.safetensors", "", TORCH, "safetensors"),
+        ("x.safetensors", "", PLAIN, "original"),
+        ("x.safetensors", "", None, "safetensors"),
+        ("x.weights", "", TORCH, "original"),
+        ("x", "", None, "safetensors"),
+        ("x", "onnx", None, "onnx"),
+        ("x.safetensors", "diff", None, "diff"),
+    ],
+)
+def test_the_ending_says_the_format(name: str, form: str, source: Source | None, made: str) -> None:
+    assert form_of(Path(name), form, source) == made
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "source", "told"),
+    [
+        ("u.pth", "", None, r"a file of torch's, .* expected .safetensors, .*  --to u.safetensors"),
+        ("u.pt", "", PLAIN, r"a file of torch's"),
+        ("u.onnx", "safetensors", None, r"contradict each other; expected a name that ends in .safetensors. Name"),
+        ("u.pth", "onnx", TORCH, r"expected a name that ends in .onnx. Name another file, or leave --format out"),
+        ("u.safetensors", "original", TORCH, r"ends in .pt, .pth"),
+    ],
+)
+def test_an_ending_that_nothing_here_fits_is_refused(name: str, form: str, source: Source | None, told: str) -> None:
+    with pytest.raises(BadOption, match=told):
+        form_of(Path(name), form, source)
 
 
 def test_a_changed_original_is_noticed(toy: Path) -> None:

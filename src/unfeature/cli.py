@@ -50,9 +50,10 @@ COMMANDS = {
     "Example:  unfeature attack runs/thick\n"
     "Example:  unfeature attack runs/thick --attack relearning --control never_had_it.safetensors",
     "report": "Write the report: HTML, Markdown and JSON.\n\nExample:  unfeature report runs/thick",
-    "export": "Write the unlearned generator for other programs, by default in the format your checkpoint came in.\n\n"
-    "Example:  unfeature export runs/thick --to unlearned.pth\n"
-    "Example:  unfeature export runs/thick --to unlearned.onnx --format onnx",
+    "export": "Write the unlearned generator for other programs, in the format that the file's ending says.\n\n"
+    "Example:  unfeature export runs/thick --to unlearned.safetensors\n"
+    "Example:  unfeature export runs/thick --to unlearned.onnx\n"
+    "Example:  unfeature export runs/faces --to unlearned.pth (where the run began with a .pth)",
     "dossier": "Put everything a reviewer needs into one file: request, marks, method, evidence, attacks, hashes.\n\n"
     "Example:  unfeature dossier runs/thick\n"
     "Example:  unfeature dossier runs/thick --to thick.zip --key KEY.pem (signed)",
@@ -60,7 +61,8 @@ COMMANDS = {
     "Example:  unfeature verify thick.zip\n"
     "Example:  unfeature verify thick.zip --key PUBLIC.pem --checkpoint unlearned.safetensors",
     "apply": "Put a diff that `export --format diff` wrote into a checkpoint, or take it out again.\n\n"
-    "Example:  unfeature apply thick.diff original.pth --to unlearned.pth",
+    "Example:  unfeature apply thick.diff original.pth --to unlearned.pth\n"
+    "Example:  unfeature apply thick.diff mnist-vae --to unlearned.safetensors",
     "revert": "Bring back one of several features that were unlearned one after the other, about as it was.\n\n"
     "What an earlier run changed in the weights is subtracted. The last one goes back exactly: `apply --revert`.\n\n"
     "Example:  unfeature revert runs/slant --of runs/thick --to only_slant_gone.safetensors",

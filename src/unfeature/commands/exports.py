@@ -18,7 +18,7 @@ def export_(
     to: Annotated[Path, Parameter(help="File to write; a card, FILE.md, comes beside it.")],
     format: Annotated[
         Literal["", "original", "safetensors", "diff", "torch-export", "onnx"],
-        Parameter(help="By default that of the checkpoint you came with, or safetensors."),
+        Parameter(help="By default what FILE's ending says: .safetensors, .onnx, .pt2, .diff, or your checkpoint's."),
     ] = "",
 ) -> None:
     """For other programs."""

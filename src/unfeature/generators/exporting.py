@@ -23,6 +23,38 @@ PARITY = 1e-4
 
 FORMATS = ("original", "safetensors", "diff", "torch-export", "onnx")
 
+SUFFIXES = {".onnx": "onnx", ".pt2": "torch-export", ".diff": "diff", ".safetensors": "safetensors"}
+SUFFIXES |= dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".pkl"), "torch")
+"""Ending of a file's name -> what others take such a file for; any other may hold anything."""
+
+
+def form_of(path: Path, form: str, source: Source | None) -> str:
+    """The format of an exported file: the one asked for or, if none was, by the file's ending. BadOption.
+
+    Weights have the format of the file they came from where its ending fits, and are safetensors otherwise.
+    """
+    expected = SUFFIXES.get(path.suffix.lower())
+    own: str = source.format if source is not None else "safetensors"
+    if form:
+        if form not in FORMATS:
+            raise BadOption(f'format is "{form}"; expected one of {", ".join(FORMATS)}')
+        kinds = {"original": (own,), "diff": ("diff", "safetensors")}.get(form, (form,))
+        if expected is None or expected in kinds or (source is None and form == "original"):
+            return form
+        fitting = ", ".join(end for end, kind in SUFFIXES.items() if kind in kinds)
+        raise BadOption(
+            f"--to {path} and --format {form} contradict each other; expected a name that ends in {fitting}. "
+            "Name another file, or leave --format out."
+        )
+    if expected == "torch" and own != "torch":
+        raise BadOption(
+            f"--to {path} names a file of torch's, but the weights did not come from one; expected .safetensors, "
+            f".onnx, .pt2 or .diff. Write  --to {path.with_suffix('.safetensors')}"
+        )
+    if expected in (None, own, "torch"):
+        return "original" if source is not None else "safetensors"
+    return expected
+
 
 def reopened(source: Source, wanted: Mapping[str, Tensor]) -> Opened:
     """The user's file again; BadCheckpoint where it is another one now."""

@@ -97,7 +97,7 @@ def _from_file(name: str, given: dict[str, Any]) -> Generator:
         facts = {"name": Path(name).stem, "family": family, "arguments": arguments, "licence": licence}
         generator = built_generator(facts, whole.tensors, name)
         notes = (*whole.notes, note)
-    generator.source = Source(whole.path, whole.sha256, whole.where, whole.prefix)
+    generator.source = Source(whole.path, whole.sha256, whole.where, whole.prefix, whole.format)
     generator.notes = (*notes, *generator.notes)
     return generator
 

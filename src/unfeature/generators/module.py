@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,8 @@ class Source:
     """Keys that lead to the weights in its nested object; () at its top."""
     prefix: str
     """Before each name there."""
+    format: Literal["safetensors", "torch"]
+    """Of the file, by its content."""
 
 
 def clipped(images: Tensor) -> Tensor:
@@ -111,7 +113,7 @@ class ModuleGenerator:
     def take(self, opened: Opened) -> None:
         """Fill the module from a checkpoint file, leaving out other parts of it, such as an encoder. BadCheckpoint."""
         left_out = fill(self.module, opened.tensors, str(opened.path), others=True)
-        self.source = Source(opened.path, opened.sha256, opened.where, opened.prefix)
+        self.source = Source(opened.path, opened.sha256, opened.where, opened.prefix, opened.format)
         self.notes = (*self.notes, *opened.notes, *left_out)
 
 

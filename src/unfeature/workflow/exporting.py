@@ -42,8 +42,9 @@ class Exported:
 def export(folder: str | Path, to: str | Path, form: str = "") -> Exported:
     """Write the unlearned generator to `to`, and a model card beside it. Nothing is overwritten.
 
-    `form`: one of FORMATS; empty for the format that the user's checkpoint came in, or safetensors where there was
-    none. BadOption, BadFile where `to` is there, BadCheckpoint where another runtime makes other images.
+    `form`: one of FORMATS; empty for what the ending of `to` says or, where that says nothing, for the format that the
+    user's checkpoint came in, or safetensors where there was none. BadOption, BadFile where `to` is there,
+    BadCheckpoint where another runtime makes other images.
     """
     run, to = Run(Path(folder)), Path(to)
     with run.held():
@@ -51,9 +52,7 @@ def export(folder: str | Path, to: str | Path, form: str = "") -> Exported:
         facts = the_feature(run, generator)[1]
         student, training = the_unlearned(run, generator)
         original, copy = _a_module(generator), _a_module(student)
-        form = form or ("original" if original.source else "safetensors")
-        if form not in made.FORMATS:
-            raise BadOption(f'format is "{form}"; expected one of {", ".join(made.FORMATS)}')
+        form = made.form_of(to, form, original.source)
         about = {"unlearned": facts["name"], "from": generator.spec.id, "result": student.spec.id}
         card_path = to.with_name(f"{to.name}.md")
         _free(to, card_path)
