@@ -139,6 +139,15 @@ def test_a_diff_goes_in_and_out_to_the_same_bytes(toy: Path) -> None:
     assert not (toy / "twice.pth").exists()
 
 
+def test_a_diff_goes_into_a_shipped_generator_by_name(tiny_run: Path, tmp_path: Path) -> None:
+    diff = workflow.export(tiny_run, tmp_path / "slant.diff").file
+    direct = workflow.export(tiny_run, tmp_path / "direct.safetensors").file
+    put = workflow.apply(diff, "mnist-vae", tmp_path / "put.safetensors")
+    assert put.read_bytes() == direct.read_bytes()
+    with pytest.raises(BadCheckpoint, match="not the one the diff was made for|other names or sizes"):
+        workflow.apply(diff, "mnist-gan", tmp_path / "other.safetensors")
+
+
 def test_nothing_is_overwritten(toy: Path) -> None:
     kept = (toy / "toy.pth").read_bytes()
     with pytest.raises(BadFile, match=r"toy.pth is there already; expected a new name"):

@@ -36,7 +36,7 @@ def export_(
 
 def apply_(
     diff: Annotated[Path, Parameter(help="What `export --format diff` wrote.")],
-    checkpoint: Annotated[Path, Parameter(help="The checkpoint it was made for; it is left as it is.")],
+    checkpoint: Annotated[Path, Parameter(help="What it was made for: a checkpoint (left as it is) or shipped name.")],
     /,
     *,
     to: Annotated[Path, Parameter(help="File to write, in the checkpoint's format and names.")],

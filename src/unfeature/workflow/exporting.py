@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unfeature import zoo
 from unfeature.artifacts import Evaluation
 from unfeature.errors import BadCheckpoint, BadFile, BadOption
 from unfeature.generators import exporting as made
 from unfeature.generators.checkpoints import open_checkpoint, read_file, rewritten
 from unfeature.generators.diffs import applied
-from unfeature.generators.loading import checkpoint_bytes
+from unfeature.generators.loading import checkpoint_bytes, load_generator
 from unfeature.generators.module import ModuleGenerator
 from unfeature.generators.safetensors_files import read_safetensors
 from unfeature.protocols import Generator
@@ -23,6 +24,9 @@ from unfeature.reports.card import Card, render_card
 from unfeature.seeds import stream
 from unfeature.store import Run, write_atomic
 from unfeature.workflow.inputs import the_feature, the_generator, the_unlearned
+
+ABOUT = ("unlearned", "from", "result")
+"""Facts beside the weights: what was removed from what, and the id of what that made."""
 
 COMPARED = 8
 """Pictures on which the file's images are compared with the trained copy's."""
@@ -53,7 +57,7 @@ def export(folder: str | Path, to: str | Path, form: str = "") -> Exported:
         student, training = the_unlearned(run, generator)
         original, copy = _a_module(generator), _a_module(student)
         form = made.form_of(to, form, original.source)
-        about = {"unlearned": facts["name"], "from": generator.spec.id, "result": student.spec.id}
+        about = dict(zip(ABOUT, (facts["name"], generator.spec.id, student.spec.id), strict=True))
         card_path = to.with_name(f"{to.name}.md")
         _free(to, card_path)
         latents = copy.sample_latents(stream("parity", 0, 0, COMPARED))
@@ -171,11 +175,19 @@ def _use(form: str, name: str, copy: ModuleGenerator) -> str:
 def apply(diff: str | Path, checkpoint: str | Path, to: str | Path, *, revert: bool = False) -> Path:
     """Put a diff into a checkpoint file, or take it out: the result in the checkpoint's format and names, at `to`.
 
-    BadFile, BadCheckpoint where the diff is for another file.
+    `checkpoint` may be a shipped name: the result is the safetensors file that `export` writes. BadFile, BadCheckpoint
+    where the diff is for another file.
     """
     to = Path(to)
     _free(to)
     change = read_safetensors(str(diff), read_file(Path(diff)))
-    opened = open_checkpoint(checkpoint, change[0].keys())
-    write_atomic(to, rewritten(opened, applied(str(diff), change, opened.tensors, revert=revert)))
+    if str(checkpoint) in zoo.cards("generator") and not Path(checkpoint).exists():
+        shipped = _a_module(load_generator(str(checkpoint))).copy()
+        values = applied(str(diff), change, shipped.module.state_dict(), revert=revert)
+        shipped.module.load_state_dict(values, strict=False)
+        data = checkpoint_bytes(shipped, {fact: told for fact, told in change[1].items() if fact in ABOUT})
+    else:
+        opened = open_checkpoint(checkpoint, change[0].keys())
+        data = rewritten(opened, applied(str(diff), change, opened.tensors, revert=revert))
+    write_atomic(to, data)
     return to
