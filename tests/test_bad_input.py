@@ -101,6 +101,7 @@ _COMMAND_LINE: dict[str, tuple[str, tuple[str, ...]]] = {
     "CSV without a mark": ("mark run f --by empty.csv", ("empty.csv", "no mark in it", "Mark some")),
     "CSV with a bad mark": ("mark run f --by badmark.csv", ("badmark.csv line 3", '"maybe"', "expected 1, 0")),
     "CSV with a bad seed": ("mark run f --by badseed.csv", ("badseed.csv", "'x7'", "whole numbers")),
+    "a feature without a name": ("mark run ' ' --by slant", ("no name", "Give it one")),
     "a seed marked twice": ("mark run f --by twice.csv", ("twice.csv", "seed 1 twice", "Remove one")),
     "marks of another generator": ("mark run f --by other.json", ("mnist-gan@0", "mnist-vae@", "anew")),
     "judge that is no function": ("mark run f --by judge.py:number", ("int", "function")),
@@ -234,9 +235,8 @@ def test_a_mistake_is_one_sentence_and_loses_nothing(mistake: str, here: Path, c
     ],
 )
 def test_marks_no_feature_can_be_found_from(marks: str, words: tuple[str, ...], here: Path, command: Command) -> None:
-    assert command("mark", "run", "my feature", "--by", marks).code == 0
     before = contents(here)
-    _refused(command("find", "run"), *words)
+    _refused(command("mark", "run", "my feature", "--by", marks), *words)
     _untouched(before, here)
 
 

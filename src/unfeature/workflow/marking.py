@@ -15,7 +15,7 @@ from torch import Tensor
 from unfeature import devices
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import drawn
-from unfeature.errors import BadFile, BadOption, UnknownName, WrongGenerator
+from unfeature.errors import BadFile, BadOption, NotEnoughFeedback, UnknownName, WrongGenerator
 from unfeature.generators.loading import load_generator
 from unfeature.images import grid, png, rows_at_once, to_pixels
 from unfeature.judging import (
@@ -114,6 +114,7 @@ def enlarge(width: int) -> int:
 def request(folder: str | Path, feature: str, judge: str = "", options: MarkOptions | None = None) -> None:
     """Name the feature and who decides the result, before anybody has marked. Writes request.json; UnknownName."""
     run = Run(Path(folder))
+    _check_name(feature)
     name_code(judge)
     with run.held():
         if is_file_reference(judge):
@@ -135,6 +136,26 @@ def fix_cut(folder: str | Path) -> None:
             run.write_json("request.json", replace(asked, cut=getattr(judge, "cut", None)).to_json())
 
 
+def _check_name(feature: str) -> None:
+    if not feature.strip():
+        raise BadOption("the feature has no name; expected one, for files and reports. Give it one, such as thickness.")
+
+
+def _check_marks(feedback: Feedback, gallery: Gallery, path: str, run: Run) -> None:
+    """WrongGenerator, BadFile, NotEnoughFeedback for marks in a file that nothing can be found from."""
+    if feedback.generator != gallery.generator:
+        raise WrongGenerator("feedback", feedback.generator, gallery.generator)
+    strangers = {*feedback.positives, *feedback.negatives, *feedback.unsure} - set(gallery.seeds)
+    if strangers:
+        raise BadFile(
+            f"{path} marks seed {min(strangers)}, which is not in the gallery of {run.folder}; expected the seeds in "
+            "its gallery.csv. Mark pictures of this gallery."
+        )
+    if not feedback.positives or not feedback.negatives:
+        counts = len(feedback.positives), len(feedback.negatives)
+        raise NotEnoughFeedback(feedback.feature, *counts, str(run.folder))
+
+
 def _write_request(run: Run, feature: str, by: str, judge: str, deciding: Judge | None, options: MarkOptions) -> None:
     cut = getattr(deciding, "cut", None)
     asked = Request(feature, by, judge, cut, options.share, options.per_side, options.wanted_ratio)
@@ -146,9 +167,10 @@ def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None 
 
     `clip` marks as `options` say, `truth` by what the generator itself knows of the attribute called `feature`. `judge`
     decides the result later; by default whoever marks, where that is none of the last three. Writes feedback.json and
-    request.json.
+    request.json. NotEnoughFeedback, BadFile for a file without marks of each kind, or of pictures not in the gallery.
     """
     options = options or MarkOptions()
+    _check_name(feature)
     check_guide(by, options)
     run = Run(Path(folder))
     for code in (by, judge):
@@ -160,6 +182,7 @@ def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None 
         deciding = None
         if is_marks_file(by):
             feedback = marks_from_file(Path(by), gallery, feature)
+            _check_marks(feedback, gallery, by, run)
         elif by == TRUTH:
             feedback = marks_by_truth(generator, gallery, feature, options)
         else:
@@ -169,8 +192,6 @@ def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None 
         feedback = swapped(feedback, options.wrong, about.seed)
         if decides and deciding is None:
             deciding = load_judge(decides, generator, about.seed, options.share, original=about.original)
-        if feedback.generator != gallery.generator:
-            raise WrongGenerator("feedback", feedback.generator, gallery.generator)
         run.write_json("feedback.json", feedback.to_json())
         _write_request(run, feature, by, decides, deciding, options)
     return feedback
