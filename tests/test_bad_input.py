@@ -249,6 +249,29 @@ def test_a_gallery_of_another_generator(here: Path, command: Command) -> None:
     _untouched(before, here)
 
 
+def test_a_run_folder_taken_for_another_generator_says_so_and_how_to_go_back(here: Path, command: Command) -> None:
+    before = {name: (here / "run" / f"{name}.json").read_bytes() for name in ("run", "gallery")}
+    again = command("sample", "run", "--generator", "mnist-vae", "--count", "300")
+    assert again.code == 0 and "fit" not in again.out
+    said = command("sample", "run", "--generator", "mnist-gan", "--count", "50")
+    assert said.code == 0 and "was a run of mnist-vae@" in said.out and "do not fit any more" in said.out
+    assert "run-2.json from run/history" in said.out
+    _refused(command("unlearn", "run"), "mnist-vae@", "mnist-gan@")
+    for name, data in before.items():
+        assert (here / "run" / "history" / f"{name}-1.json").read_bytes() == data
+        (here / "run" / f"{name}.json").write_bytes(data)
+    assert command("preview", "run", "--count", "20").code == 0
+
+
+def test_pictures_that_are_no_digits_are_not_said_to_be_marked_by_thickness(here: Path, command: Command) -> None:
+    following = [
+        command("sample", "new", "--generator", name, "--count", "4").out.splitlines()[-1]
+        for name in ("gen.py:big", "mnist-vae")
+    ]
+    assert "unfeature mark new FEATURE --by marks.csv --judge FILE.py:FUNCTION" in following[0]
+    assert "unfeature mark new thickness --by thickness" in following[1]
+
+
 def test_a_generator_that_changed_since(here: Path, command: Command) -> None:
     path = here / "mine.safetensors"
     path.write_bytes(checkpoint_bytes(load_generator("mnist-vae"), {}))

@@ -24,6 +24,9 @@ from unfeature.options import (
 if TYPE_CHECKING:
     from unfeature.options import RunOptions
 
+DIGITS = 32
+"""Pixels a side of grey pictures that may be digits, which `thickness` measures."""
+
 Chosen = TypeVar("Chosen", bound=Options)
 Flat = Parameter(name="*")
 RunFolder = Annotated[Path, Parameter(help="Run folder, e.g. runs/thick.")]
@@ -97,7 +100,12 @@ def sample_(
         console.say(f"{named or after}: {note}")
     console.wrote(run, "gallery.png", "gallery.csv", "gallery.json")
     console.say(f"{len(gallery.seeds):,} pictures of {gallery.generator}.")
-    console.then("Mark those that show the feature:", f"unfeature mark {_quoted(run)} thickness --by thickness")
+    channels, *size = json.loads((run / "run.json").read_text(encoding="utf-8"))["spec"]["image_shape"]
+    if channels == 1 and max(size) <= DIGITS:
+        console.then("Mark those that show the feature:", f"unfeature mark {_quoted(run)} thickness --by thickness")
+    else:
+        told = f"unfeature mark {_quoted(run)} FEATURE --by marks.csv --judge FILE.py:FUNCTION"
+        console.then("Mark those that show the feature, in a copy of gallery.csv:", told)
 
 
 def named_values(given: tuple[str, ...]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping
@@ -64,8 +65,8 @@ def sample(
     """Start a run: draw the gallery of a generator; `generator`, `weights`, `arguments` as in `load_generator`.
 
     `after`: a finished run, whose unlearned generator is taken in place of these; what it unlearned stays on record.
-    `on_note` is told what was found and assumed in its file. Writes run.json, gallery.json, gallery.png (the first
-    pictures) and gallery.csv (a form for marks made elsewhere).
+    `on_note` is told what was found and assumed in its file, and what no longer fits where another's run was there.
+    Writes run.json, gallery.json, gallery.png (the first pictures) and gallery.csv (a form for marks made elsewhere).
     """
     options = options or SampleOptions()
     run, gone = Run(Path(folder)), tuple[Other, ...]()
@@ -86,6 +87,7 @@ def sample(
     _check_values(images, generator)
     sheet = png(grid(to_pixels(images), columns=20), zoom=enlarge(images.shape[-1]))
     with run.held(new=True):
+        before, kept = _generator_before(run), _history(run)
         drawn_with = options.seed, options.model_dump(), versions(), dict(arguments or {})
         about = About(generator, weights, source.spec, *drawn_with, gone)
         run.write_json("run.json", about.to_json())
@@ -93,7 +95,24 @@ def sample(
         run.write("gallery.png", sheet)
         form = "seed,mark\n" + "".join(f"{seed},\n" for seed in gallery.seeds)
         run.write("gallery.csv", form.encode())
+        moved = ", ".join(sorted(_history(run) - kept))
+    if before not in ("", source.spec.id):
+        on_note(
+            f"{run.folder} was a run of {before}, and marks, feature and copy in it do not fit any more; mark anew. "
+            f"To go back, copy {moved} from {run.path('history')} over the files of those names without the number."
+        )
     return gallery
+
+
+def _generator_before(run: Run) -> str:
+    """The generator that a folder's run is of; empty where there is none that can be read."""
+    with contextlib.suppress(BadFile):
+        return run.read_as("run.json", About).spec.id if run.has("run.json") else ""
+    return ""
+
+
+def _history(run: Run) -> set[str]:
+    return {path.name for path in run.path("history").glob("*")}
 
 
 def _check_values(images: Tensor, generator: str) -> None:
