@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
 import resource
@@ -29,6 +30,30 @@ UNFEATURE = [sys.executable, "-c", "from unfeature.cli import main; main()"]
 def _children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def test_a_busy_run_folder_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    script = f"""
+import sys
+from unfeature.cli import main
+try:
+    main(["find", {str(tmp_path)!r}])
+finally:
+    print("torch" in sys.modules)
+"""
+    with open(tmp_path / ".lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert said.returncode == 2 and "in use by another process" in said.stderr
+    assert said.stdout.split() == ["False"]
+
+
+def test_presets_are_listed_with_whole_sentences(command: Command) -> None:
+    said = command("list", "presets").out.splitlines()
+    lines = [line for line in said if line.startswith("  ")]
+    assert len(lines) > 3 and all(line.endswith(".") for line in lines)
+    assert any(line.endswith("half as many steps, each of which takes eight times as long.") for line in lines)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from unfeature import console
+from unfeature.commands.folders import RunFolder
 
 
 def export_(
-    run: Annotated[Path, Parameter(help="Run folder, e.g. runs/thick.")],
+    run: RunFolder,
     /,
     *,
     to: Annotated[Path, Parameter(help="File to write; a card, FILE.md, comes beside it.")],

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
 from unfeature import console
+from unfeature.commands.folders import RunFolder
 from unfeature.errors import BadOption, Interrupted, UnknownName
 from unfeature.options import (
     EvaluateOptions,
@@ -29,7 +31,6 @@ DIGITS = 32
 
 Chosen = TypeVar("Chosen", bound=Options)
 Flat = Parameter(name="*")
-RunFolder = Annotated[Path, Parameter(help="Run folder, e.g. runs/thick.")]
 Arguments = Annotated[
     tuple[str, ...], Parameter(help="NAME=VALUE for the generator's family or function; repeat the flag.", negative="")
 ]
@@ -62,14 +63,19 @@ def list_(kind: Annotated[str, Parameter(help="One kind only, e.g. generators.")
         name: f"latent {card['latent_dim']}, image {'x'.join(map(str, card['image_shape']))}; {card['licence']}"
         for name, card in zoo.cards("generator").items()
     }
-    first_lines = {name: text.splitlines()[0].lstrip("# ") for name, text in presets().items()}
     kinds = {"generators": shipped, "families": GENERATORS, "measurements": MEASUREMENTS, "finders": FINDERS}
     kinds |= {"unlearners": UNLEARNERS, "metrics": METRICS, "extractors": EXTRACTORS, "attacks": ATTACKS}
-    kinds |= {"presets": first_lines}
+    kinds |= {"presets": {name: _first_sentence(text) for name, text in presets().items()}}
     if kind and kind not in kinds:
         raise UnknownName("kind", kind, kinds)
     console.names({k: v for k, v in kinds.items() if kind in ("", k)})
     console.then("See one at work:", "unfeature demo runs/demo")
+
+
+def _first_sentence(text: str) -> str:
+    """Of the comment that a file begins with."""
+    comment = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return " ".join(line.lstrip("# ") for line in comment).partition(". ")[0].rstrip(".") + "."
 
 
 def sample_(
