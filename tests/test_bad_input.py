@@ -51,6 +51,10 @@ _COMMAND_LINE: dict[str, tuple[str, tuple[str, ...]]] = {
     "value out of range": ("sample new --count 1", ("count is '1'", "greater than or equal to 2", "--help")),
     "value of another kind": ("mark run f --by slant --share two", ("share is 'two'", "number", "--help")),
     "margin below the threshold": ("preview run --margins=-3", ("margins", "is '-3'", "greater than or equal to 0")),
+    "neither word nor number": (
+        "find run --threshold abc",
+        ("option threshold is 'abc': input should be 'auto', 'pooled' or 'balanced', or a valid number. See",),
+    ),
     "not a number": ("find run --threshold nan", ("threshold", "'nan'", "finite", "--help")),
     "not one of the choices": ("unlearn run --l1 men", ("l1 is 'men'", "'mean' or 'sum'", "--help")),
     "several problems at once": ("sample new --count 1 --seed -1", ("count is '1'", "seed is '-1'")),
@@ -270,6 +274,18 @@ def test_pictures_that_are_no_digits_are_not_said_to_be_marked_by_thickness(here
     ]
     assert "unfeature mark new FEATURE --by marks.csv --judge FILE.py:FUNCTION" in following[0]
     assert "unfeature mark new thickness --by thickness" in following[1]
+
+
+def test_without_a_judge_one_sentence_says_so(here: Path, command: Command) -> None:
+    marks = here / "marks.json"
+    marks.write_bytes((here / "run" / "feedback.json").read_bytes())
+    assert command("mark", "run", "slanted strokes", "--by", "marks.json").code == 0
+    assert command("find", "run").code == 0
+    said = command("preview", "run", "--count", "50").out
+    assert "What the copy would learn from; nobody judges how many of 50 show it." in said
+    said = command("unlearn", "run", "--steps", "1", "--batch", "4").out
+    assert "teacher, before any training: nobody judges how many show it; " in said
+    assert "stopped after 1 step: " in said and "not judged" not in said
 
 
 def test_a_generator_that_changed_since(here: Path, command: Command) -> None:

@@ -23,7 +23,8 @@ from pydantic import Field, ValidationError, model_validator
 import unfeature
 from unfeature.errors import BadCheckpoint, BadFile, BadOption, UnfeatureError, UnknownName
 from unfeature.generators.checkpoints import Opened, open_checkpoint
-from unfeature.options import Options, told
+from unfeature.options import Options
+from unfeature.problems import told
 from unfeature.store import write_atomic
 
 BASE = "https://raw.githubusercontent.com"

@@ -124,7 +124,7 @@ def _sentence(error: CycloptsError) -> str:
     """What is wrong with the arguments, and the command that explains them."""
     explains = " ".join(("unfeature", *(error.command_chain or ()), "--help"))
     if error.__cause__ is not None and "pydantic" in type(error.__cause__).__module__:
-        from unfeature.options import told
+        from unfeature.problems import told
 
         return f"BadOption: {told(error.__cause__)}. See:  {explains}"  # type: ignore[arg-type]
     error.verbose = False

@@ -95,7 +95,7 @@ def _steps(progress: Progress, steps: int) -> Callable[[StepRecord], None]:
         progress.update(task, completed=record.step, description=f"unlearning: loss {record.loss:.4f}{checked}")
         if record.stopped:
             progress.remove_task(task)
-            say(f"stopped after {record.step} steps: {record.stopped}{checked}")
+            say(f"stopped after {record.step} {'step' if record.step == 1 else 'steps'}: {record.stopped}{checked}")
 
     return on_step
 
@@ -137,10 +137,10 @@ def teacher(run: Path) -> Callable[[Preview, float], None]:
     def on_preview(preview: Preview, wanted: float) -> None:
         from unfeature.reports import words
 
-        say(
-            f"teacher, before any training: {percent(preview.ratio_before)} -> {percent(preview.ratio)} show it; "
-            f"{percent(preview.rewritten)} of latents rewritten (n = {preview.n:,})"
-        )
+        shown = f"{percent(preview.ratio_before)} -> {percent(preview.ratio)} show it"
+        told = shown if preview.ratio is not None else "nobody judges how many show it"
+        rewritten = f"{percent(preview.rewritten)} of latents rewritten (n = {preview.n:,})"
+        say(f"teacher, before any training: {told}; {rewritten}")
         if preview.ratio is not None and preview.ratio.low > wanted:
             _out.print(
                 f"warning: the wanted ratio, {words.percent(wanted)}, is out of the teacher's reach, and the copy "
@@ -153,18 +153,15 @@ def teacher(run: Path) -> Callable[[Preview, float], None]:
 
 
 def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
-    """A table of teachers, the feature's own first, and of the instant edit where it was asked; in 80 columns."""
-    from unfeature.reports import words
+        from unfeature.reports import words
 
-    def two_lines(name: str, score: Score | None) -> str:
-        return "not judged" if score is None else f"{words.figure(name, score)}\n{words.interval(name, score)}"
-
-    say(f"What the copy would learn from; of {found[0].n:,} originals {percent(found[0].ratio_before)} show it.")
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 1, 0))
-    table.add_column("Pictures made by", overflow="fold", width=18)
-    for name in ("target_ratio", "rewritten", "drift_never_had", "flips_never_had"):
-        title = words.MEASURES[name].title.replace("{class}", "class")
-        table.add_column(title, justify="right", overflow="fold", width=14)
+    """A table of teachers, the feature's own first, and of the instant edit where it was asked."""
+    n, before = found[0].n, found[0].ratio_before
+    told = f"of {n:,} originals {percent(before)} show it" if before else f"nobody judges how many of {n:,} show it"
+    say(f"What the copy would learn from; {told}.")
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for column in ("made by", "threshold", "margin", "shows it", "rewritten", "rest: pixels", "rest: flips"):
+        table.add_column(column, justify="left" if column == "made by" else "right")
     for preview in found:
         reached = preview.ratio is not None and preview.ratio.value <= wanted
         table.add_row(

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from unfeature import devices
 from unfeature.errors import BadOption, UnknownName
+from unfeature.problems import told
 
 FLIPS = "mnist-gradients"
 """The shipped network that tells flips and distances of grey pictures; it guides nobody."""
@@ -40,12 +41,6 @@ def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(told.get(key), dict)
         told[key] = laid_over(told[key], value) if both else value
     return told
-
-
-def told(error: ValidationError) -> str:
-    """Every problem of a validation in one sentence: option, what was given, what is expected."""
-    problems = (f"{'.'.join(map(str, p['loc']))} is {p['input']!r}: {p['msg'].lower()}" for p in error.errors())
-    return f"option {'; option '.join(problems)}"
 
 
 def _names(model: type[BaseModel], prefix: str = "") -> list[str]:

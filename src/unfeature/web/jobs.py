@@ -158,7 +158,8 @@ def _saved(run: Run) -> dict[str, Any]:
         told = {"step": facts["step"], "records": records, "strip": facts["step"], "verb": "unlearn"}
         told["steps"] = facts["records"][-1]["steps"] if records else facts["step"]
         done = bool(facts["stopped"]) and run.has("unlearned.safetensors")
-        note = {"note": f"{facts['step']} steps; {facts['stopped']}"} if facts["stopped"] else {}
+        steps = "1 step" if facts["step"] == 1 else f"{facts['step']} steps"
+        note = {"note": f"{steps}; {facts['stopped']}"} if facts["stopped"] else {}
         told |= went(run.folder, run.read_facts("feature.safetensors"))
         ending = _verdict(run) if done else {}
         return told | note | {"state": "done" if done else "stopped"} | ending
