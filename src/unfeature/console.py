@@ -153,15 +153,20 @@ def teacher(run: Path) -> Callable[[Preview, float], None]:
 
 
 def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
-        from unfeature.reports import words
+    """A table of teachers, the feature's own first, and of the instant edit where it was asked; in 80 columns."""
+    from unfeature.reports import words
 
-    """A table of teachers, the feature's own first, and of the instant edit where it was asked."""
+    def two_lines(name: str, score: Score | None) -> str:
+        return "not judged" if score is None else f"{words.figure(name, score)}\n{words.interval(name, score)}"
+
     n, before = found[0].n, found[0].ratio_before
     told = f"of {n:,} originals {percent(before)} show it" if before else f"nobody judges how many of {n:,} show it"
     say(f"What the copy would learn from; {told}.")
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("made by", "threshold", "margin", "shows it", "rewritten", "rest: pixels", "rest: flips"):
-        table.add_column(column, justify="left" if column == "made by" else "right")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 1, 0))
+    table.add_column("Pictures made by", overflow="fold", width=18)
+    for name in ("target_ratio", "rewritten", "drift_never_had", "flips_never_had"):
+        title = words.MEASURES[name].title.replace("{class}", "class")
+        table.add_column(title, justify="right", overflow="fold", width=14)
     for preview in found:
         reached = preview.ratio is not None and preview.ratio.value <= wanted
         table.add_row(
