@@ -45,11 +45,13 @@ def of_these_marks(run: Run) -> bool:
 
 def trained(run: Run) -> bool:
     """Whether unlearned.safetensors is the copy trained for the feature and the marks there now, by this training."""
-    if not run.has("unlearned.safetensors") or not run.has(TrainingState.NAME) or not of_these_marks(run):
+    if not run.has("unlearned.safetensors") or not of_these_marks(run):
         return False
     with run.making_sense("unlearned.safetensors"):
         facts = run.read_facts("unlearned.safetensors")
         trained_for, by = facts["feature"], facts["training"]
+    if not run.has(TrainingState.NAME):
+        return False
     with run.making_sense(TrainingState.NAME):
         began: str = run.read_facts(TrainingState.NAME)["key"]
     return bool(trained_for == content_id(run.read_facts("feature.safetensors")) and by == began)
