@@ -112,6 +112,27 @@ _COMMAND_LINE: dict[str, tuple[str, tuple[str, ...]]] = {
     "judge that raises": ("mark run f --by judge.py:raises", ("judge.py:raises", "RuntimeError", "no eyes")),
     "judge of another shape": ("mark run f --by judge.py:square", ("judge.py:square", "(400, 1)", "expected (400,)")),
     "judge beyond [0, 1]": ("mark run f --by judge.py:loud", ("returned 2", "expected scores in [0, 1]")),
+    "judge that tells a number of numpy": (
+        "mark run f --by judge.py:learnt",
+        ('judge "judge.py:learnt"', "`about` that is not JSON", "float32", "`float(...)`"),
+    ),
+    "guide that raises": (
+        "find run --finder counterfactual --samples 100 --guide judge.py:blind",
+        ('guide "judge.py:blind" failed on 2 images of 1x28x28', "RuntimeError: no eyes"),
+    ),
+    "guide of another shape": (
+        "find run --finder counterfactual --samples 100 --guide judge.py:tall",
+        ('guide "judge.py:tall"', "1) for ", ".squeeze(1)"),
+    ),
+    "guide beyond [0, 1]": (
+        "find run --finder counterfactual --samples 100 --guide judge.py:steep",
+        ('guide "judge.py:steep" returned', "expected scores in [0, 1]", ".sigmoid()"),
+    ),
+    "kept by a judge that raises": ("find run --samples 100 --keep x=judge.py:blind", ("judge.py:blind", "no eyes")),
+    "kept by a judge of another shape": (
+        "find run --samples 100 --keep x=judge.py:tall",
+        ("judge.py:tall", ".squeeze"),
+    ),
     "judge that returns words": ("mark run f --by judge.py:words", ("judge.py:words", "str", "expected")),
     "options missing": ("run no.toml new", ("no.toml", "Check the path")),
     "options not TOML": ("run torn.toml new", ("torn.toml", "not TOML", "line")),
@@ -133,7 +154,14 @@ _FILES = {
     "def square(images):\n    return torch.zeros(len(images), 1)\n"
     "def loud(images):\n    return torch.full((len(images),), 2.0)\n"
     "def words(images):\n    return 'yes'\n"
-    "def red(images):\n    return (images[:, 0].mean(dim=(1, 2)) > 0.5).float()\n",
+    "def red(images):\n    return (images[:, 0].mean(dim=(1, 2)) > 0.5).float()\n"
+    "class Judge:\n    def __init__(self, score, **more):\n"
+    "        self.score, self.about = score, {'name': 'mine', **more}\n"
+    "def mean(images):\n    return images.mean(dim=(1, 2, 3))\n"
+    "learnt = Judge(mean, auc=__import__('numpy').float32(0.5))\n"
+    "blind = Judge(raises)\n"
+    "tall = Judge(lambda images: mean(images)[:, None])\n"
+    "steep = Judge(lambda images: 99 * mean(images))\n",
     "gen.py": "import torch, unfeature\nfrom torch import nn\ndef number():\n    return 7\n"
     "def fails():\n    return 1 / 0\n"
     "class Net(nn.Module):\n    def __init__(self, d, c, h):\n        super().__init__()\n"

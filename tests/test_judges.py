@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from unfeature.artifacts import Feedback
 from unfeature.errors import BadOption, ShapeError, UnknownName
-from unfeature.judging import swapped
+from unfeature.judging import load_guide, swapped
 from unfeature.metrics.judges import CallableJudge, CutJudge, calibrate, load_measurement
-from unfeature.protocols import Judge
+from unfeature.protocols import AttributeJudge, Judge
 
 IMAGES = torch.linspace(0, 1, 101)[:, None, None, None].expand(-1, 1, 2, 2)
 
@@ -106,6 +107,21 @@ def test_a_callable_judge_keeps_gradients_for_those_who_search_with_them() -> No
     images = IMAGES.clone().requires_grad_()
     score = CallableJudge("bright", lambda x: x.mean(dim=(1, 2, 3))).score(images)
     assert torch.autograd.grad(score.sum(), images)[0].shape == images.shape
+
+
+def test_a_guide_is_checked_as_a_judge_is_and_keeps_its_gradient(tmp_path: Path) -> None:
+    (tmp_path / "g.py").write_text(
+        "class Two:\n    about, attributes = {'name': 'two', 'attribute': 'a'}, ('a', 'b')\n"
+        "    def score(self, x):\n        return x.mean(dim=(1, 2, 3))\n"
+        "    def attribute_scores(self, x):\n        return x.flatten(1)[:, :3]\n"
+        "two = Two()\n"
+    )
+    reference, images = f"{tmp_path}/g.py:two", IMAGES.clone().requires_grad_()
+    guide = load_guide(reference)
+    assert isinstance(guide, AttributeJudge) and (guide.about["name"], guide.attributes) == ("two", ("a", "b"))
+    assert torch.autograd.grad(guide.score(images).sum(), images)[0].shape == images.shape
+    with pytest.raises(ShapeError, match=rf'guide "{reference}" returned scores of shape \(101, 3\)'):
+        guide.attribute_scores(images)
 
 
 def test_wrong_marks_are_swapped_in_equal_numbers_and_the_same_for_a_seed() -> None:

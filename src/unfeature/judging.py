@@ -20,11 +20,11 @@ from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import BATCH, batches
 from unfeature.errors import BadFile, BadOption, UnknownName
 from unfeature.metrics import EXTRACTORS, MEASUREMENTS
-from unfeature.metrics.judges import CallableAttributeJudge, CallableJudge, CutJudge, cut_at, load_measurement
+from unfeature.metrics.judges import CallableJudge, CutJudge, cut_at, guarded, judge_of, load_measurement
 from unfeature.once import known
 from unfeature.options import MarkOptions
 from unfeature.plugins import call_object, is_file_reference, load_object
-from unfeature.protocols import AttributeJudge, Extractor, Generator, Judge, Measurement
+from unfeature.protocols import Extractor, Generator, Judge, Measurement
 from unfeature.seeds import Seeds, stream
 from unfeature.store import parse_json
 from unfeature.tables import resolve
@@ -112,12 +112,9 @@ def load_judge(
         found = load_object(reference)
         if isinstance(found, CutJudge):
             return found
-        if isinstance(found, AttributeJudge):
-            told = tuple(found.attributes), _guarded(reference, found.attribute_scores)
-            return CallableAttributeJudge(reference, _guarded(reference, found.score), dict(found.about), *told)
         if isinstance(found, Judge):
-            return CallableJudge(reference, _guarded(reference, found.score), dict(found.about))
-        return CallableJudge(reference, _guarded(reference, found))
+            return judge_of(reference, found)
+        return CallableJudge(reference, guarded(reference, found))
     if reference == CLIP:
         raise BadOption(
             "clip was named as the judge, but it only guides: whatever guides should not judge. Name a measurement or "
@@ -132,26 +129,11 @@ def load_judge(
     return known(original, ("calibrate", reference, seed, share), make, sys.getsizeof)
 
 
-def _guarded(reference: str, function: Any) -> Callable[[Tensor], Any]:
-    """The user's function; what goes wrong in it becomes BadFile, naming it and the error."""
-    if not callable(function):
-        raise BadFile(f'"{reference}" is a {type(function).__name__}; expected a function of images (n, c, h, w).')
-
-    def called(images: Tensor) -> Any:
-        try:
-            with torch.no_grad():
-                return function(images)
-        except Exception as error:
-            raise BadFile(
-                f'judge "{reference}" failed on {len(images)} images of {"x".join(map(str, images.shape[1:]))}: '
-                f"{type(error).__name__}: {error}. It is given (n, c, h, w) in [0, 1] and returns (n,): mend the file."
-            ) from error
-
-    return called
-
-
 def load_guide(reference: str) -> Judge:
-    """FILE.py:NAME, a Judge whose scores have a gradient: it guides a search, so it may judge nothing. BadOption."""
+    """FILE.py:NAME, a Judge whose scores have a gradient: it guides a search, so it may judge nothing.
+
+    BadOption, BadFile.
+    """
     if not is_file_reference(reference):
         raise BadOption(
             f'"{reference}" cannot guide a search: its scores have no gradient; expected a network: FILE.py:NAME'
@@ -161,7 +143,7 @@ def load_guide(reference: str) -> Judge:
         raise BadOption(
             f'"{reference}" is a {type(found).__name__}; expected a Judge, with `about` and `score(images)`.'
         )
-    return found
+    return judge_of(reference, found, "guide")
 
 
 def load_extractor(reference: str) -> Extractor:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unfeature.errors import BadOption, ShapeError
+from unfeature.errors import BadFile, BadOption, ShapeError
 from unfeature.metrics import MEASUREMENTS
-from unfeature.protocols import Measurement
+from unfeature.protocols import AttributeJudge, Judge, Measurement
 from unfeature.tables import resolve
 
 
@@ -87,6 +89,8 @@ class CallableJudge:
     function: Callable[[Tensor], Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What else is known of it, such as `true_positive_rate` and `false_positive_rate`."""
+    role: str = field(default="judge", kw_only=True)
+    """What errors call it: "judge", or "guide" where scores are followed."""
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -101,13 +105,14 @@ class CallableJudge:
         scores = self._as_tensor(returned)
         if scores.shape != shape:
             raise ShapeError(
-                f'judge "{self.name}" returned scores of shape {tuple(scores.shape)} for {shape[0]} images; '
+                f'{self.role} "{self.name}" returned scores of shape {tuple(scores.shape)} for {shape[0]} images; '
                 f"expected {shape}. Return {ADVICE[len(shape)]}."
             )
         wrong = ~((scores >= 0.0) & (scores <= 1.0))  # NaN is wrong too
         if bool(wrong.any()):
+            first, image = float(scores[wrong][0].detach()), int(wrong.nonzero()[0, 0])
             raise BadOption(
-                f'judge "{self.name}" returned {float(scores[wrong][0]):g} for image {int(wrong.nonzero()[0, 0])}; '
+                f'{self.role} "{self.name}" returned {first:g} for image {image}; '
                 "expected scores in [0, 1]. Return probabilities, for instance with `.sigmoid()`."
             )
         return scores
@@ -117,8 +122,8 @@ class CallableJudge:
             scores = torch.as_tensor(returned)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ShapeError(
-                f'judge "{self.name}" returned {type(returned).__name__}; expected a tensor, an array or a list of '
-                f"numbers, one an image ({error})."
+                f'{self.role} "{self.name}" returned {type(returned).__name__}; expected a tensor, an array or a list '
+                f"of numbers, one an image ({error})."
             ) from error
         return scores if scores.is_floating_point() else scores.float()
 
@@ -133,3 +138,43 @@ class CallableAttributeJudge(CallableJudge):
     def attribute_scores(self, images: Tensor) -> Tensor:
         """(n, c, h, w) in [0, 1] -> (n, k) in [0, 1]; ShapeError, BadOption for anything else returned."""
         return self._checked(self.attribute_function(images), (len(images), len(self.attributes)))
+
+
+def judge_of(reference: str, found: Judge, role: str = "judge") -> CallableJudge:
+    """The user's FILE.py:NAME, what it returns checked at every call; a guide's scores keep their gradient. BadFile."""
+    score, facts = guarded(reference, found.score, role), _facts(reference, found.about, role)
+    if isinstance(found, AttributeJudge):
+        told = tuple(found.attributes), guarded(reference, found.attribute_scores, role)
+        return CallableAttributeJudge(reference, score, facts, *told, role=role)
+    return CallableJudge(reference, score, facts, role=role)
+
+
+def guarded(reference: str, function: Any, role: str = "judge") -> Callable[[Tensor], Any]:
+    """The user's function; what goes wrong in it becomes BadFile, naming it and the error."""
+    if not callable(function):
+        raise BadFile(f'"{reference}" is a {type(function).__name__}; expected a function of images (n, c, h, w).')
+
+    def called(images: Tensor) -> Any:
+        try:
+            with nullcontext() if role == "guide" else torch.no_grad():
+                return function(images)
+        except Exception as error:
+            raise BadFile(
+                f'{role} "{reference}" failed on {len(images)} images of {"x".join(map(str, images.shape[1:]))}: '
+                f"{type(error).__name__}: {error}. It is given (n, c, h, w) in [0, 1] and returns (n,): mend the file."
+            ) from error
+
+    return called
+
+
+def _facts(reference: str, about: Any, role: str) -> dict[str, Any]:
+    """What it tells of itself, as result files hold it; BadFile for what JSON cannot say."""
+    try:
+        facts = dict(about)
+        json.dumps(facts, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise BadFile(
+            f'{role} "{reference}" has an `about` that is not JSON ({error}); expected a dict of plain numbers, text '
+            "and lists. Mend the file, for instance with `float(...)` around a number of numpy."
+        ) from error
+    return facts
