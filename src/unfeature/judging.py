@@ -25,7 +25,7 @@ from unfeature.once import known
 from unfeature.options import MarkOptions
 from unfeature.plugins import call_object, is_file_reference, load_object
 from unfeature.protocols import Extractor, Generator, Judge, Measurement
-from unfeature.seeds import Seeds, stream
+from unfeature.seeds import SEEDS, Seeds, stream
 from unfeature.store import parse_json
 from unfeature.tables import resolve
 
@@ -242,6 +242,9 @@ def marks_from_file(path: Path, gallery: Gallery, feature: str) -> Feedback:
     except (TypeError, ValueError) as error:
         raise BadFile(f"{path} has marks that are not whole numbers ({error}); expected lists of seeds.") from error
     seen = [seed for side in sides for seed in side]
+    strange = next((seed for seed in seen if not 0 <= seed < SEEDS), None)
+    if strange is not None:
+        raise BadFile(f"{path} marks seed {strange}; expected 0 to {SEEDS - 1}, as in gallery.csv. Mend that mark.")
     if path.suffix == ".csv" and not seen:  # a form nobody filled in; a JSON of no marks was saved by somebody
         raise BadFile(
             f"{path} has no mark in it; expected 1 (shows it), 0 or ? in its column mark. Mark some pictures."

@@ -20,6 +20,10 @@ STREAM_LENGTH = 1 << 31
 """Seeds in one stream."""
 
 _STREAMS = 1 << 21
+
+SEEDS = 2 * _STREAMS * STREAM_LENGTH
+"""All seeds lie from 0 to below this, 2^53."""
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
