@@ -260,6 +260,13 @@ def test_options_left_unset_are_left_out() -> None:
     assert told.split("\n")[2:-2] == ["- find: samples: 0", "- find: relative: no"]
 
 
+def test_a_preview_whose_pictures_all_showed_it_tells_of_no_others() -> None:
+    none = Score.share("rest", 0, 0)
+    preview = dataclasses.replace(fake_preview(), drift_rest=none, flips_rest=none)
+    text = render_markdown(fake_evaluation(), preview, fake_log(), fake_pictures(), FACTS)
+    assert "of the latents; all of the pictures showed the feature before. 0.25 %" in text
+
+
 def test_markdown_has_every_row_and_score() -> None:
     evaluation = fake_evaluation()
     odd = dataclasses.replace(evaluation.row("unlearned"), scores={

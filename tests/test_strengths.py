@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unfeature import teacher
 from unfeature.artifacts import Preview, Score
 from unfeature.features.choosing import SHOWN, pareto, thinned
-from unfeature.workflow.strengths import MARGINS, OFFSETS, choose
+from unfeature.features.linear import Linear
+from unfeature.options import FindOptions
+from unfeature.testing import TinyGenerator, TinyJudge, tiny_marks
+from unfeature.workflow.strengths import MARGINS, OFFSETS, choose, measure
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9).map(float), st.integers(0, 9).map(float)), min_size=1, max_size=30)
 
@@ -48,3 +53,13 @@ def test_the_paper_s_own_teacher_is_in_the_grid() -> None:
 def test_thinning_keeps_both_ends(length: int) -> None:
     kept = thinned(range(length))
     assert kept[0] == 0 and kept[-1] == length - 1 and len(kept) == min(length, SHOWN) == len(set(kept))
+
+
+def test_where_every_picture_shows_it_the_strongest_is_taken() -> None:
+    generator, judge = TinyGenerator(), TinyJudge()
+    feature = Linear(FindOptions()).find(generator, *tiny_marks(generator, 400))
+    sample = teacher.draw(generator, judge, None, 400, 0)
+    shown = sample.rows(torch.nonzero(sample.shows).flatten())
+    found = measure(generator, feature, shown, judge, None, wanted=0.5, seconds=0.1)
+    assert found.reached and all(point.drift_rest.n == 0 for point in found.points)
+    assert found.front == (found.recommended,), "nothing else changes less"

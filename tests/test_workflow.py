@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from unfeature.errors import MissingStep, WrongGenerator
 from unfeature.evaluation import Evaluator
 from unfeature.generators.loading import read_safetensors, to_safetensors
 from unfeature.generators.module import ModuleGenerator
+from unfeature.images import read_picture
 from unfeature.metrics.strokes import Slant
 from unfeature.options import (
     EvaluateOptions,
@@ -30,7 +32,7 @@ from unfeature.options import (
 )
 from unfeature.seeds import stream
 from unfeature.store import Run
-from unfeature.workflow.inputs import About
+from unfeature.workflow.inputs import About, Teachers
 
 JUDGE = """
 def bright(images):
@@ -182,6 +184,33 @@ def test_without_a_judge_all_but_the_proof_works(tiny_run: Path, tmp_path: Path)
     workflow.unlearn(tiny_run, UnlearnOptions(steps=2, check_every=1, batch=4))
     with pytest.raises(MissingStep, match=r"nobody judges.*--judge FILE.py:FUNCTION"):
         workflow.evaluate(tiny_run, EvaluateOptions(count=100))
+
+
+def test_a_feature_that_flags_nothing_is_previewed_and_said(tiny_run: Path, command: Command) -> None:
+    assert command("find", tiny_run, "--threshold", "99").code == 0
+    for verb, more in (("preview", ("--count", "50")), ("unlearn", ("--steps", "1", "--batch", "4"))):
+        said = command(verb, tiny_run, *more)
+        assert said.code == 0, said.err
+        told = f"flags none of these latents, so the teacher changes no picture.*unfeature find {tiny_run} --threshold"
+        assert re.search(told, said.out)
+    sheet = read_picture(tiny_run / "preview.png")
+    assert len(sheet.unique()) > 20, "the first pictures, as they are"
+    several = command("preview", tiny_run, "--count", "50", "--thresholds", "0")
+    assert several.code == 0 and "flags none of these latents" in several.out
+
+
+def test_a_judge_that_finds_it_everywhere_leaves_no_rest_to_measure(tiny_run: Path, command: Command) -> None:
+    (tiny_run.parent / "j.py").write_text("import torch\ndef always(images):\n    return torch.ones(len(images))\n")
+    reference = f"{tiny_run.parent / 'j.py'}:always"
+    workflow.mark(tiny_run, "slanted strokes", "slant", MarkOptions(per_side=30), judge=reference)
+    said = command("preview", tiny_run, "--count", "50")
+    assert said.code == 0, said.err
+    teacher = Run(tiny_run).read_as("preview.json", Teachers).previews[0]
+    assert teacher.ratio_before is not None and teacher.ratio_before.value == 1.0
+    rest = teacher.drift_rest
+    assert (rest.value, rest.low, rest.high, rest.n, rest.note) == (0.0, 0.0, 1.0, 0, "no such picture")
+    row = next(line for line in said.out.splitlines() if line.lstrip().startswith("teacher "))
+    assert row.split()[-2:] == ["-", "-"]
 
 
 def test_the_original_is_never_touched_and_the_result_loads_by_path(finished_run: Path) -> None:

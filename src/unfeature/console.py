@@ -141,7 +141,9 @@ def teacher(run: Path) -> Callable[[Preview, float], None]:
         told = shown if preview.ratio is not None else "nobody judges how many show it"
         rewritten = f"{percent(preview.rewritten)} of latents rewritten (n = {preview.n:,})"
         say(f"teacher, before any training: {told}; {rewritten}")
-        if preview.ratio is not None and preview.ratio.low > wanted:
+        if not preview.rewritten.value:
+            _unmoved(run)
+        elif preview.ratio is not None and preview.ratio.low > wanted:
             _out.print(
                 f"warning: the wanted ratio, {words.percent(wanted)}, is out of the teacher's reach, and the copy "
                 f"cannot beat it. Try more:  unfeature preview {quote(str(run))} --margins 0.25 --margins 0.5",
@@ -152,12 +154,24 @@ def teacher(run: Path) -> Callable[[Preview, float], None]:
     return on_preview
 
 
+def _unmoved(run: Path) -> None:
+    """A warning that the teacher does nothing."""
+    _out.print(
+        "warning: the feature flags none of these latents, so the teacher changes no picture, and preview.png shows "
+        f"pairs that are alike. Find it with a lower threshold:  unfeature find {quote(str(run))} --threshold T",
+        style="yellow",
+        markup=False,
+    )
+
+
 def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
     """A table of teachers, the feature's own first, and of the instant edit where it was asked; in 80 columns."""
     from unfeature.reports import words
 
     def two_lines(name: str, score: Score | None) -> str:
-        return "not judged" if score is None else f"{words.figure(name, score)}\n{words.interval(name, score)}"
+        if score is None or not score.n:
+            return "not judged" if score is None else "-"
+        return f"{words.figure(name, score)}\n{words.interval(name, score)}"
 
     n, before = found[0].n, found[0].ratio_before
     told = f"of {n:,} originals {percent(before)} show it" if before else f"nobody judges how many of {n:,} show it"
@@ -184,6 +198,8 @@ def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
     if teachers < len(found):
         then("Keep the instant edit:", f"unfeature unlearn {quote(str(run))} --unlearner instant")
     if teachers > 1:
+        if not found[0].rewritten.value:
+            _unmoved(run)
         then("Choose one:", f"unfeature find {quote(str(run))} --threshold T --margin M")
     else:
         teacher(run)(found[0], wanted)

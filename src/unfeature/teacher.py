@@ -74,22 +74,24 @@ def measure(
     flagged = feature.contains(sample.latents)
     n, moved = len(flagged), torch.nonzero(flagged if copy is None else torch.ones_like(flagged)).flatten()
     with torch.no_grad():
-        latents = sample.latents[moved]
-        images = made(maker, feature.erase(latents) if copy is None else latents)
+        latents, images = sample.latents[moved], sample.images[:0]
+        if len(moved):
+            images = made(maker, feature.erase(latents) if copy is None else latents)
     drift = torch.zeros(n)
     drift[moved] = (images - sample.images[moved]).abs().mean(dim=(1, 2, 3)).cpu()
     rest = ~sample.shows if sample.shows is not None else torch.ones(n, dtype=torch.bool)
     ratio = before = flips = None
     if judge is not None and sample.shows is not None:
         after = sample.shows.clone()
-        after[moved] = judge.score(images) >= 0.5
+        if len(moved):
+            after[moved] = judge.score(images) >= 0.5
         before = Score.share("target_ratio", int(sample.shows.sum()), n)
         ratio = Score.share("target_ratio", int(after.sum()), n)
     if extractor is not None and sample.classes is not None:
         changed = torch.zeros(n, dtype=torch.bool)
-        changed[moved] = _classes(extractor, images) != sample.classes[moved]
+        if len(moved):
+            changed[moved] = _classes(extractor, images) != sample.classes[moved]
         flips = Score.share("flips_never_had", int(changed[rest].sum()), int(rest.sum()))
-    mean, low, high = mean_interval(drift[rest].tolist())
     return Preview(
         feature=name,
         generator=generator.spec.id,
@@ -97,7 +99,7 @@ def measure(
         margin=float(getattr(feature, "margin", 0.0)),
         threshold=float(getattr(feature, "threshold", 0.0)),
         rewritten=Score.share("rewritten", int(flagged.sum()), n),
-        drift_rest=Score("drift_never_had", mean, low, high, int(rest.sum()), higher_is_better=False),
+        drift_rest=_mean_drift(drift[rest].tolist()),
         flips_rest=flips,
         ratio_before=before,
         ratio=ratio,
@@ -105,11 +107,22 @@ def measure(
     )
 
 
+def _mean_drift(values: list[float]) -> Score:
+    """Of pictures that never had the feature; anything in [0, 1] where there are none."""
+    mean, low, high = mean_interval(values) if values else (0.0, 0.0, 1.0)
+    note = "" if values else "no such picture"
+    return Score("drift_never_had", mean, low, high, len(values), higher_is_better=False, note=note)
+
+
 def pairs(generator: Generator, feature: Feature, sample: Sample) -> Pixels:
-    """(2 PAIRS, h, w[, 3]): rewritten pictures that show the feature where possible, each beside its teacher's."""
+    """(2 PAIRS, h, w[, 3]): rewritten pictures that show the feature where possible, each beside its teacher's.
+
+    Where none is rewritten the first ones, which the teacher leaves as they are.
+    """
     flagged = feature.contains(sample.latents)
     first = flagged & sample.shows if sample.shows is not None else flagged
     order = torch.cat([torch.nonzero(first).flatten(), torch.nonzero(flagged & ~first).flatten()])[:PAIRS]
+    order = order if len(order) else torch.arange(min(PAIRS, len(flagged)))
     with torch.no_grad():
         after = generator.synthesize(feature.erase(sample.latents[order]))
     both = torch.stack([sample.images[order], after], dim=1).flatten(0, 1)

@@ -161,10 +161,14 @@ def _expectation(preview: Preview | None, extractor: Mapping[str, str]) -> str:
         return ""
     text = (
         f"Before any training, the edit to be learned (the “teacher”) was measured on {count(preview.n)} pictures: "
-        f"it moves {_share(preview.rewritten)} of the latents and changes the pixels of pictures that never showed "
-        f"the feature by {_share(preview.drift_rest)} on average."
+        f"it moves {_share(preview.rewritten)} of the latents"
     )
-    if preview.flips_rest is not None and "class_word" in extractor:
+    if not preview.drift_rest.n:
+        text += "; all of the pictures showed the feature before."
+    else:
+        drift = _share(preview.drift_rest)
+        text += f" and changes the pixels of pictures that never showed the feature by {drift} on average."
+    if preview.flips_rest is not None and preview.flips_rest.n and "class_word" in extractor:
         text += f" {_share(preview.flips_rest)} of those become another {class_word(extractor)}."
     if preview.ratio is None:
         return f"{text} Nobody judged its pictures, so its share with the feature was not known."

@@ -79,7 +79,8 @@ def measure(
     def rough(feature: LinearFeature) -> tuple[float, float]:
         rest, edited = (generator.synthesize(feature.erase(s.latents)) for s in (without, with_it))
         left = (judge.score(edited) >= 0.5).float().mean() if len(edited) else 0.0
-        return float((rest - without.images).abs().mean()), float(left)
+        change = (rest - without.images).abs().mean() if len(rest) else 0.0
+        return float(change), float(left)
 
     variants = grid(base, sample.latents)
     costs = [rough(feature) for feature in variants]
