@@ -11,7 +11,7 @@ import torch
 
 from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
+from unfeature.errors import BadFile, BadOption, NotEnoughFeedback, WrongGenerator
 from unfeature.features import load_feature
 from unfeature.features.guides import ALONE
 from unfeature.features.linear import Linear, LinearFeature
@@ -144,3 +144,8 @@ def test_marks_outside_the_gallery_are_refused(side: str) -> None:
     strange = Feedback.from_json({**FEEDBACK.to_json(), side: [999_999, *getattr(FEEDBACK, side)]})
     with pytest.raises(BadFile, match=r"1 marked seeds are not in the gallery \(for example 999999\)"):
         find(feedback=strange)
+
+
+def test_a_guide_that_nobody_would_ask_is_refused() -> None:
+    with pytest.raises(BadOption, match='guide is "net.py:judge", but --finder linear asks the marks alone'):
+        find(FindOptions(guide="net.py:judge"))

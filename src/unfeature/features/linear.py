@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
+from unfeature.errors import BadOption
 from unfeature.features import fresh
 from unfeature.features.base import FinderBase
 from unfeature.features.choosing import sentences
@@ -84,8 +85,16 @@ class Linear(FinderBase):
     """Finder of the paper's direction and threshold from marked latents."""
 
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> LinearFeature:
-        """The marked pictures' direction. NotEnoughFeedback, WrongGenerator, BadFile for marks outside the gallery."""
+        """The marked pictures' direction.
+
+        NotEnoughFeedback, WrongGenerator, BadFile for marks outside the gallery, BadOption for a guide.
+        """
         self.check(generator.spec.id, gallery, feedback)
+        if self.options.guide:
+            raise BadOption(
+                f'guide is "{self.options.guide}", but --finder linear asks the marks alone; expected a finder that '
+                "follows a guide. Leave --guide out, or name one, such as  --finder counterfactual"
+            )
         found = self.fitted(generator, gallery, feedback)
         told = fresh.wrong_marks_told(generator, feedback, self.seed)
         return replace(found, about=found.about | {"marks": told}) if told else found
