@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import Command
 from test_report import fake_evaluation, fake_pictures
 from test_report_look import _luminance
 from torch import Tensor
@@ -155,6 +156,35 @@ def evaluated(found: Matrix) -> Evaluation:
 
 def page(found: Matrix) -> str:
     return render_html(evaluated(found), None, [], fake_pictures(0), {})
+
+
+JUDGES = """
+class Bright:
+    def __init__(self, *attributes):
+        self.attributes, self.about = attributes, {"name": "bright", "attribute": "bright"}
+    def score(self, images):
+        return (40 * (images.mean(dim=(1, 2, 3)) - 0.13)).sigmoid()
+    def attribute_scores(self, images):
+        return self.score(images)[:, None].repeat(1, len(self.attributes))
+
+own, two = Bright("bright"), Bright("bright", "other")
+"""
+
+
+@pytest.mark.parametrize(("keep", "stratum"), [("mine={}:own", "mine"), ("bright={}:two", "bright")])
+def test_a_judge_may_keep_the_attribute_it_decides(keep: str, stratum: str, tiny_run: Path, command: Command) -> None:
+    judges = tiny_run.parent / "judges.py"
+    judges.write_text(JUDGES)
+    for verb, more in (
+        ("find", ("--samples", "500", "--keep", keep.format(judges))),
+        ("preview", ("--count", "50")),
+        ("unlearn", ("--steps", "1", "--batch", "4")),
+        ("evaluate", ("--count", "100")),
+    ):
+        said = command(verb, tiny_run, *more)
+        assert said.code == 0, said.err
+    found = Matrix.from_json(Run(tiny_run).read_as("evaluation.json", Evaluation).collateral["matrix"])
+    assert [one.name for one in found.strata] == [stratum]
 
 
 def test_the_report_names_what_moved_and_the_strata() -> None:

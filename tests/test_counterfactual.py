@@ -23,7 +23,7 @@ from unfeature.errors import BadOption, ShapeError
 from unfeature.features import fresh, load_feature
 from unfeature.features.counterfactual import Counterfactual, CounterfactualFeature
 from unfeature.features.eraser import shown
-from unfeature.features.guides import ALONE, Helpers, JudgeGuide, Keep, check_gradient, kept_by_judge
+from unfeature.features.guides import ALONE, Helpers, JudgeGuide, Keep, check_gradient, kept_by_judge, names_kept
 from unfeature.features.probes import fit_probe
 from unfeature.features.pseudo import PseudoLabels, regression_vector
 from unfeature.features.views import pairs, rows_of, spaces_of, spread, texture
@@ -205,6 +205,26 @@ def test_a_judge_keeps_all_its_attributes_but_its_own() -> None:
     images = torch.randn(4, 1, 2, 2)
     assert torch.allclose(kept_by_judge(Two())(images), images.flatten(1)[:, 1:2], atol=1e-4)
     assert kept_by_judge(SoftSize())(torch.rand(4, 1, 8, 8)).shape == (4, 1)
+    for name, columns in (("rest", [1]), ("a", [0]), ("B", [1])):
+        told = kept_by_judge(Two(), name)(images)
+        assert torch.allclose(told, images.flatten(1)[:, columns], atol=1e-4), name
+        assert names_kept(Two(), name) == tuple("ab"[i] for i in columns)
+
+
+def test_a_judge_that_tells_no_other_attribute_keeps_its_score() -> None:
+    class One(SoftSize):
+        @property
+        def about(self) -> Mapping[str, Any]:
+            return {"name": "one", "attribute": "size"}
+
+        attributes = ("size",)
+
+        def attribute_scores(self, images: Tensor) -> Tensor:
+            return torch.zeros(len(images), 1)
+
+    images = torch.rand(4, 1, 8, 8)
+    assert torch.equal(kept_by_judge(One(), "x")(images), kept_by_judge(SoftSize(), "x")(images))
+    assert names_kept(One(), "x") == ("x",) == names_kept(SoftSize(), "x")
 
 
 def test_a_guide_without_gradient_is_refused() -> None:

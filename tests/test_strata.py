@@ -289,7 +289,7 @@ def test_marks_of_what_is_kept_tell_its_direction_where_their_pictures_do_not() 
     found = along(alone, Unseen(), judge).double()
     assert leak(alone.double(), w, a) == pytest.approx(0.8, abs=0.1)
     assert abs(leak(found, w, a)) < 0.1 < leak(split(latents, shows, stratum_codes(kept[:, None].numpy())), w, a)
-    told = shows_kept(judge, latents.float(), blank)
+    told = shows_kept(judge, "kept", latents.float(), blank)
     assert told.shape == (1000, 1) and float((told[:, 0] == kept.numpy()).mean()) > 0.9
     assert confounding(shows.numpy(), told, ["kept"])[0].serious
 
@@ -306,7 +306,7 @@ def test_an_opinion_of_pictures_that_tell_more_is_taken() -> None:
     told = kept_told(KEEPING, Helpers(lambda name: None, lambda name: judge))
     assert told == {"keep": [f"kept (by the pictures of its marks, held-out AUC {judge.probe.auc:.3f})"]}
     assert kept_told(FindOptions(), ALONE) == {}
-    assert np.array_equal(shows_kept(judge, latents, images)[:, 0], judge.probe.score(None, images) >= 0.5)
+    assert np.array_equal(shows_kept(judge, "kept", latents, images)[:, 0], judge.probe.score(None, images) >= 0.5)
     assert along(torch.eye(latents.shape[1])[1], generator, judge).shape == latents.shape[1:]
 
 

@@ -206,20 +206,25 @@ KEPT = 10.0
 """Weight of a judge's mean divergence over its attributes: one attribute turned about costs as much as with ten."""
 
 
-def kept_by_judge(judge: Judge) -> Callable[[Tensor], Tensor]:
-    """Log odds (n, k) of a judge: of all its attributes but the one it decides, else of its one score."""
-    if not isinstance(judge, AttributeJudge):
-        return lambda images: _log_odds(judge.score(images)).unsqueeze(1)
-    own = judge.about.get("attribute")
-    columns = [i for i, name in enumerate(judge.attributes) if name != own]
-    return lambda images: _log_odds(judge.attribute_scores(images)[:, columns])
+def kept_by_judge(judge: Judge, name: str = "") -> Callable[[Tensor], Tensor]:
+    """Log odds (n, k) of a judge: of the attributes that `name` keeps, or of its one score where it tells no others."""
+    columns = _columns(judge, name)
+    if isinstance(judge, AttributeJudge) and columns:
+        return lambda images: _log_odds(judge.attribute_scores(images)[:, columns])
+    return lambda images: _log_odds(judge.score(images)).unsqueeze(1)
 
 
 def names_kept(judge: Judge, name: str) -> tuple[str, ...]:
-    """What each of its log odds is of; the one score of a judge without attributes is called `name`."""
-    if not isinstance(judge, AttributeJudge):
-        return (name,)
-    return tuple(attribute for attribute in judge.attributes if attribute != judge.about.get("attribute"))
+    """What each of its log odds is of; the one score of a judge that tells no others is called `name`."""
+    attributes = judge.attributes if isinstance(judge, AttributeJudge) else ()
+    return tuple(attributes[i] for i in _columns(judge, name)) or (name,)
+
+
+def _columns(judge: Judge, name: str) -> list[int]:
+    """The judge's attribute of that name, in capitals or not; where it has none, all but the one it decides."""
+    attributes = judge.attributes if isinstance(judge, AttributeJudge) else ()
+    named = [i for i, attribute in enumerate(attributes) if attribute.casefold() == name.casefold()]
+    return named or [i for i, attribute in enumerate(attributes) if attribute != judge.about.get("attribute")]
 
 
 def _log_odds(scores: Tensor) -> Tensor:

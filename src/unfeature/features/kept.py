@@ -34,9 +34,9 @@ def away_from_kept(
     """
     if not options.keep:
         return None
-    judges = [helpers.judge(reference) for _, reference in options.kept]
-    lines = [line for judge in judges if (line := _line(judge)) is not None]
-    opinions = [kept_by_judge(judge) for judge in judges if _line(judge) is None]
+    judges = [(name, helpers.judge(reference)) for name, reference in options.kept]
+    lines = [line for _, judge in judges if (line := _line(judge)) is not None]
+    opinions = [kept_by_judge(judge, name) for name, judge in judges if _line(judge) is None]
     kept = torch.stack(lines).to(vector) if lines else vector.new_zeros(0, len(vector))
     if opinions:
 
@@ -69,11 +69,11 @@ def _line(judge: Judge) -> Tensor | None:
 
 
 @torch.no_grad()
-def shows_kept(judge: Judge, latents: Tensor, images: Tensor) -> Flags:
-    """(n, d), (n, c, h, w) in [0, 1] -> (n, k): whether each shows each kept feature of the judge."""
+def shows_kept(judge: Judge, name: str, latents: Tensor, images: Tensor) -> Flags:
+    """(n, d), (n, c, h, w) in [0, 1] -> (n, k): whether each shows each feature that the judge keeps by that name."""
     if isinstance(judge, ProbeJudge) and judge.latents is not None:
         return judge.latents.score(latents)[:, None] >= 0.5
-    return np.asarray(kept_by_judge(judge)(images).cpu().numpy() >= 0)
+    return np.asarray(kept_by_judge(judge, name)(images).cpu().numpy() >= 0)
 
 
 def by_marks(

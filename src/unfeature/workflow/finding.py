@@ -121,7 +121,7 @@ def _confounded(generator: Generator, feedback: Feedback, options: FindOptions, 
     (seeds, labels), told = sides(feedback), []
     for name, reference in options.kept:
         judge = helpers.judge(reference)
-        shows = np.concatenate([shows_kept(judge, *batch) for batch in batches(generator, seeds)])
+        shows = np.concatenate([shows_kept(judge, name, *batch) for batch in batches(generator, seeds)])
         found = confounding(labels, shows, names_kept(judge, name))
         told += [one.sentence for one in found if one.serious]
     return told

@@ -128,7 +128,7 @@ def _kept(run: Run, generator: Generator, facts: dict[str, Any]) -> list[Kept]:
     helpers, kept = the_helpers(run, generator, found.extractor), []
     for name, reference in found.kept:
         judge = helpers.judge(reference)
-        kept.append(Kept(names_kept(judge, name), _shown(kept_by_judge(judge))))
+        kept.append(Kept(names_kept(judge, name), _shown(kept_by_judge(judge, name))))
     return kept
 
 
