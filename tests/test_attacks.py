@@ -463,6 +463,40 @@ def test_whoever_judges_does_not_guide(tiny_run: Path, tmp_path: Path, command: 
     assert found["made_from"]["guide"] == "a probe of the marks"
 
 
+NETWORK = """
+import torch
+
+class Net:
+    about = {"name": "net"}
+
+    def __init__(self, seed):
+        self.weights = torch.randn(784, generator=torch.Generator().manual_seed(seed)) / 28
+
+    def score(self, images):
+        return (images.flatten(1) @ self.weights).sigmoid()
+
+judge, apart = Net(0), Net(1)
+"""
+
+
+def test_a_judge_under_another_name_does_not_guide(tiny_run: Path, tmp_path: Path, command: Command) -> None:
+    (tmp_path / "attacked_by.py").write_text(NETWORK)
+    (tmp_path / "other.py").write_text("from attacked_by import judge as renamed\n")
+    (tmp_path / "digits.py").write_text(
+        "from unfeature.metrics.digits import load_digit_extractor as load\nnet = load()\n"
+        "def ones(images):\n    return net.logits(images).softmax(dim=1)[:, 1]\n"
+    )
+    judged = ("mark", tiny_run, "slanted strokes", "--by", "slant", "--per-side", "30", "--judge")
+    assert command(*judged, f"{tmp_path}/attacked_by.py:judge").code == 0
+    said = command("attack", tiny_run, *SEARCH, "--guide", f"{tmp_path}/other.py:renamed")
+    assert said.code == 2 and "has the same weights as" in said.err and "guide the attacks too (--guide)" in said.err
+    assert command("attack", tiny_run, *SEARCH, "--guide", f"{tmp_path}/attacked_by.py:apart").code == 0
+    assert command(*judged, f"{tmp_path}/digits.py:ones").code == 0
+    said = command("attack", tiny_run, *SEARCH)
+    assert said.code == 2 and "guide the attacks too (the probe's network)" in said.err
+    assert command("attack", tiny_run, *SEARCH, "--extractor", "").code == 0
+
+
 ENCODER = """
 import torch
 

@@ -112,6 +112,18 @@ def doubt(reference: str, extractor: Extractor, guided: Sequence[Guided], images
 
 def check_apart(run: Run, generator: Generator, judges: Mapping[str, Judge], guided: Sequence[Guided]) -> None:
     """BadOption where one of the judges (reference -> judge) had a hand in the feature, under whatever name."""
+    for reference, guide, why in judged_too(run, generator, judges, guided):
+        raise BadOption(
+            f'the judge "{reference}" {why}, which guided ({guide.what}); expected one that had no hand in the '
+            "feature, since whatever guides is never what judges. Name a network that was trained apart from it, or a "
+            f"measurement:  unfeature mark {shlex.quote(str(run.folder))} ... --judge FILE.py:NAME"
+        )
+
+
+def judged_too(
+    run: Run, generator: Generator, judges: Mapping[str, Judge], guided: Sequence[Guided]
+) -> Iterator[tuple[str, Guided, str]]:
+    """Of the judges (reference -> judge) those that guide under whatever name: reference, as what, why they are one."""
     if not guided:
         return
     images = pictures(run, generator)
@@ -120,19 +132,15 @@ def check_apart(run: Run, generator: Generator, judges: Mapping[str, Judge], gui
         for guide in guided:
             why = _why(reference, own, guide)
             if why:
-                raise BadOption(
-                    f'the judge "{reference}" {why} ({guide.what}); expected one that had no hand in the feature, '
-                    "since whatever guides is never what judges. Name a network that was trained apart from it, or a "
-                    f"measurement:  unfeature mark {shlex.quote(str(run.folder))} ... --judge FILE.py:NAME"
-                )
+                yield reference, guide, why
 
 
 def _why(reference: str, own: frozenset[str], guide: Guided) -> str:
     """Why the two are one; empty where they are not."""
     if same_object(reference, guide.reference):
-        return f'is "{guide.reference}", which guided'
+        return f'is "{guide.reference}"'
     if own & guide.weights:
-        return f'has the same weights as "{guide.reference}", which guided'
+        return f'has the same weights as "{guide.reference}"'
     return ""
 
 

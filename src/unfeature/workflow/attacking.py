@@ -17,12 +17,14 @@ from unfeature.attacks import ATTACKS
 from unfeature.drawing import frozen
 from unfeature.errors import BadOption, NotApplicable, ShapeError
 from unfeature.features import fresh
+from unfeature.features.guides import Helpers
 from unfeature.images import Pixels, grid, pixels_of, png
 from unfeature.options import AttackOptions, FindOptions
-from unfeature.plugins import load_object, name_code, same_object
-from unfeature.protocols import Attack, Feature, Generator, GuidedFeature, Scene
+from unfeature.plugins import load_object, name_code
+from unfeature.protocols import Attack, Feature, Generator, GuidedFeature, Judge, Scene
 from unfeature.store import Run, write_atomic
 from unfeature.tables import resolve
+from unfeature.workflow.apart import guides, judged_too
 from unfeature.workflow.inputs import (
     About,
     Request,
@@ -70,7 +72,8 @@ def attack(
         generator, about = the_generator(run)
         feature, facts = the_feature(run, generator)
         student, _ = the_unlearned(run, generator)
-        judge, (guide, told) = the_decider(run, generator, about.seed), _guide(run, generator, feature, facts, options)
+        judge = the_decider(run, generator, about.seed)
+        guide, told = _guide(run, generator, feature, facts, options, judge)
         targets = {"original": generator, "unlearned": student}
         if options.control:
             targets["control"] = the_control(about, generator, options.control)
@@ -100,26 +103,34 @@ def attack(
 
 
 def _guide(
-    run: Run, generator: Generator, feature: Feature, facts: dict[str, Any], options: AttackOptions
+    run: Run, generator: Generator, feature: Feature, facts: dict[str, Any], options: AttackOptions, judge: Judge
 ) -> tuple[Guided, str]:
-    """Who guides the searches, and what it is called; BadOption where that is who judges."""
-    judge, own = run.read_as("request.json", Request).judge, isinstance(feature, GuidedFeature) and not options.guide
-    found = [facts["options"], *(other["find"] for other in facts.get("also", []))]
-    for reference in [how.get("guide", "") for how in found] if own else [options.guide]:
-        if reference and same_object(reference, judge):
-            raise BadOption(
-                f'"{reference}" judges this run and would guide the attacks too; expected another, since whatever '
-                "guides is never what judges. Name a network that was trained apart from it:  --guide FILE.py:NAME"
-            )
-    if own and isinstance(feature, GuidedFeature):
+    """Who guides the searches, and what it is called; BadOption where that is who judges, under whatever name."""
+    if isinstance(feature, GuidedFeature) and not options.guide:
+        finds = [facts["options"], *(other["find"] for other in facts.get("also", []))]
+        helpers = the_helpers(run, generator, facts["options"]["extractor"])
+        _check_guides(run, generator, judge, [{**found, "keep": ()} for found in finds], helpers)
         return feature.remaining, "the feature's own guide"
     for reference in (options.guide, options.extractor):
         name_code(reference)
-    how = FindOptions(guide=options.guide, extractor=options.extractor)
+    network = "" if options.guide else options.extractor
+    how = FindOptions(finder="counterfactual", guide=options.guide, extractor=network)
     feedback, seed = run.read_as("feedback.json", Feedback), run.read_as("run.json", About).seed
-    helpers = the_helpers(run, generator, options.extractor)
+    helpers = the_helpers(run, generator, network)
+    _check_guides(run, generator, judge, [how.model_dump()], helpers)
     guide = fresh.learn(frozen(generator), feedback, how, helpers, seed).guide
     return guide.log_odds, options.guide or "a probe of the marks"
+
+
+def _check_guides(run: Run, generator: Generator, judge: Judge, finds: list[dict[str, Any]], helpers: Helpers) -> None:
+    """BadOption where whoever guides by these options is the judge."""
+    judges = {run.read_as("request.json", Request).judge: judge}
+    for reference, guide, why in judged_too(run, generator, judges, guides(run, generator, finds, helpers)):
+        raise BadOption(
+            f'the judge "{reference}" {why}, which would guide the attacks too ({guide.what}); expected another guide, '
+            "since whatever guides is never what judges. Name a network that was trained apart from it:  "
+            "--guide FILE.py:NAME"
+        )
 
 
 def _encoder(options: AttackOptions, generator: Generator) -> Callable[[Tensor], Tensor] | None:
