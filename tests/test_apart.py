@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unfeature import workflow
 from unfeature.artifacts import Evaluation
 from unfeature.fingerprints import together, weights
-from unfeature.options import EvaluateOptions, FindOptions, MarkOptions, SampleOptions, UnlearnOptions
+from unfeature.options import EvaluateOptions, FindOptions, MarkOptions, PreviewOptions, SampleOptions, UnlearnOptions
 from unfeature.plugins import same_object
 from unfeature.store import Run
 
@@ -120,6 +120,7 @@ def test_a_judge_that_guided_is_refused_under_whatever_name(guided: Path, tmp_pa
     assert (told["trained_on"], told["architecture"], told["seed"]) == ("nothing, 0f", "a layer", "not told")
     assert told["guides"]["--guide"]["weights_sha256"] not in ("none", told["weights_sha256"])
     assert len(told["source_sha256"]) == len(told["weights_sha256"]) == 64
+    workflow.preview(guided, PreviewOptions(count=50))
     page = workflow.report(guided)[1].read_text()
     assert "trained on: nothing, 0f" in page and "seed: not told" in page and "guides: --guide: architecture" in page
 

@@ -31,7 +31,7 @@ from unfeature.options import (
     UnlearnOptions,
 )
 from unfeature.seeds import stream
-from unfeature.store import Run
+from unfeature.store import Run, TrainingState
 from unfeature.workflow.inputs import About, Teachers
 
 JUDGE = """
@@ -124,6 +124,42 @@ def test_another_feature_asks_for_training_and_another_request_for_measuring(tin
             verb(tiny_run)
 
 
+def test_another_judge_asks_for_another_preview_and_training(tiny_run: Path, judge: str) -> None:
+    options, run = UnlearnOptions(steps=1, check_every=1, batch=4), Run(tiny_run)
+
+    def marked(by: str) -> None:
+        workflow.mark(tiny_run, "slanted strokes", "slant", MarkOptions(per_side=30, wanted_ratio=0.9), judge=by)
+
+    def previewed() -> Teachers:
+        return run.read_as("preview.json", Teachers)
+
+    marked("slant")
+    workflow.unlearn(tiny_run, options)
+    first, training = previewed(), (tiny_run / "training.safetensors").read_bytes()
+    marked(judge)
+    workflow.evaluate(tiny_run, EvaluateOptions(count=100))
+    with pytest.raises(MissingStep, match=r"preview in .* is by another judge .*unfeature preview"):
+        workflow.report(tiny_run)
+    workflow.unlearn(tiny_run, options)
+    second, kept = previewed(), sorted((tiny_run / "history").glob("training-*.safetensors"))
+    assert first.judge is not None and first.judge["reference"] == "slant" and first.judge["about"]["cut"] > 0
+    assert second.judge == {"reference": judge, "about": {"name": judge, "kind": "callable"}}
+    assert second.previews[0].ratio_before != first.previews[0].ratio_before
+    assert kept[-1].read_bytes() == training, "begun anew, for the goal is told by another"
+    workflow.evaluate(tiny_run, EvaluateOptions(count=100))
+    workflow.report(tiny_run)
+    assert json.loads((tiny_run / "report.json").read_text())["preview"] == second.previews[0].to_json()
+
+
+def test_a_preview_of_an_earlier_version_names_no_judge(tiny_run: Path) -> None:
+    path = tiny_run / "preview.json"
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in saved.items() if key != "judge"}))
+    workflow.report(tiny_run)
+    workflow.unlearn(tiny_run, UnlearnOptions(steps=1, check_every=1, batch=4))
+    assert json.loads(path.read_text())["judge"] == saved["judge"], "measured anew"
+
+
 def test_finding_the_same_again_changes_nothing(tiny_run: Path, small: RunOptions) -> None:
     before = contents(tiny_run)
     workflow.run(tiny_run, small)
@@ -181,7 +217,12 @@ def test_without_a_judge_all_but_the_proof_works(tiny_run: Path, tmp_path: Path)
     (teacher,) = workflow.preview(tiny_run, PreviewOptions(count=50))
     assert teacher.ratio is None
     assert teacher.rewritten.n == 50
-    workflow.unlearn(tiny_run, UnlearnOptions(steps=2, check_every=1, batch=4))
+    options = UnlearnOptions(steps=2, check_every=1, batch=4)
+    workflow.unlearn(tiny_run, options)
+    run = Run(tiny_run)
+    made_from = {"feature": run.read_facts("feature.safetensors"), "options": options.model_dump(), "seed": 0}
+    made_from |= {"generator": run.read_as("run.json", About).spec.id, "goal": None}
+    assert run.read_facts("training.safetensors")["key"] == TrainingState(run, made_from).key, "as in earlier versions"
     with pytest.raises(MissingStep, match=r"nobody judges.*--judge FILE.py:FUNCTION"):
         workflow.evaluate(tiny_run, EvaluateOptions(count=100))
 

@@ -85,6 +85,8 @@ class Teachers(Artifact):
     previews: tuple[Preview, ...]
     feature: dict[str, Any]
     """Facts of the feature they were measured for."""
+    judge: dict[str, Any] | None = None
+    """Who judged them, as `told_of` tells; runs of earlier versions do not say."""
 
 
 def the_generator(run: Run) -> tuple[Generator, About]:
@@ -121,6 +123,13 @@ def the_judge(run: Run, generator: Generator, seed: int) -> Judge | None:
     request = run.read_as("request.json", Request)
     require_named(request.judge, str(run.path("request.json")))
     return load_judge(request.judge, generator, seed, request.share, request.cut) if request.judge else None
+
+
+def told_of(run: Run, judge: Judge | None) -> dict[str, Any]:
+    """What the run's judge is: its reference, and what it says of itself; empty where nobody judges."""
+    if judge is None:
+        return {}
+    return {"reference": run.read_as("request.json", Request).judge, "about": dict(judge.about)}
 
 
 def the_decider(run: Run, generator: Generator, seed: int) -> Judge:
@@ -216,11 +225,11 @@ def the_feature(run: Run, generator: Generator) -> tuple[Feature, dict[str, Any]
     return feature, facts
 
 
-def the_teacher(run: Run) -> tuple[Preview, dict[str, Any]]:
-    """The teacher's numbers last measured, and the facts of the feature they are for."""
+def the_teacher(run: Run) -> tuple[Preview, Teachers]:
+    """The teacher's numbers last measured, and the file they stand in: whose they are, and who judged them."""
     teachers = run.read_as("preview.json", Teachers)
     with run.making_sense("preview.json"):
-        return teachers.previews[0], teachers.feature
+        return teachers.previews[0], teachers
 
 
 def the_unlearned(run: Run, generator: Generator) -> tuple[Generator, dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unfeature.artifacts import Attacks, Evaluation, Feedback, StepRecord
+from unfeature.artifacts import Attacks, Evaluation, Feedback, StepRecord, content_id
 from unfeature.drawing import BATCH, drawn
 from unfeature.errors import MissingStep
 from unfeature.evaluation import Evaluator
@@ -39,6 +39,7 @@ from unfeature.workflow.apart import (
 from unfeature.workflow.inputs import (
     Other,
     Request,
+    Teachers,
     the_control,
     the_decider,
     the_extractor,
@@ -47,6 +48,7 @@ from unfeature.workflow.inputs import (
     the_helpers,
     the_teacher,
     the_unlearned,
+    told_of,
 )
 from unfeature.workflow.marking import versions
 from unfeature.workflow.others import joined_others, the_others
@@ -167,15 +169,10 @@ def report(folder: str | Path) -> list[Path]:
         generator, about = the_generator(run)
         result = run.read_as("evaluation.json", Evaluation)
         student, training = the_unlearned(run, generator)
-        request = run.read_as("request.json", Request)
-        if result.result.id != student.spec.id or result.options.get("mark") != request.to_json():
-            raise MissingStep(
-                f"the evaluation in {run.folder} is of another training or request than those there now; expected the "
-                f"same. Measure again:  unfeature evaluate {run.folder}"
-            )
+        (teacher, teachers), judge = the_teacher(run), the_decider(run, generator, about.seed)
+        _check_same(run, result, student, teachers, judge)
         with run.making_sense(TrainingState.NAME):
             log = [StepRecord.from_json(record) for record in training["records"]]
-        teacher, _ = the_teacher(run)
         feedback = run.read_as("feedback.json", Feedback)
         counts = {side: len(getattr(feedback, side)) for side in ("positives", "negatives", "unsure")}
         facts: dict[str, Any] = {
@@ -187,7 +184,7 @@ def report(folder: str | Path) -> list[Path]:
         feature, found = the_feature(run, generator)
         chosen = own_choice(found)
         facts |= {"choice": chosen} if chosen else {}
-        pictures = _pictures(run, generator, student, feature, about.seed)
+        pictures = _pictures(generator, student, feature, judge, about.seed)
         attacks = _attacks(run, student.spec.id, facts)
         given = (result, teacher, log, pictures, facts, attacks)
         plain: dict[str, Any] = {
@@ -203,6 +200,21 @@ def report(folder: str | Path) -> list[Path]:
         ]
 
 
+def _check_same(run: Run, result: Evaluation, student: Generator, teachers: Teachers, judge: Judge) -> None:
+    """MissingStep where the evaluation is of another training or request, or the preview by another judge."""
+    request = run.read_as("request.json", Request)
+    if result.result.id != student.spec.id or result.options.get("mark") != request.to_json():
+        raise MissingStep(
+            f"the evaluation in {run.folder} is of another training or request than those there now; expected the "
+            f"same. Measure again:  unfeature evaluate {run.folder}"
+        )
+    if teachers.judge is not None and content_id(teachers.judge) != content_id(told_of(run, judge)):
+        raise MissingStep(
+            f"the preview in {run.folder} is by another judge than the one there now; expected the same. Measure "
+            f"again:  unfeature preview {run.folder}"
+        )
+
+
 def _attacks(run: Run, unlearned: str, facts: dict[str, Any]) -> Attacks | None:
     """What attacks found, where they were made on this copy; otherwise the facts say that they are another's."""
     if not run.has("attacks.json"):
@@ -214,14 +226,13 @@ def _attacks(run: Run, unlearned: str, facts: dict[str, Any]) -> Attacks | None:
     return None
 
 
-def _pictures(run: Run, generator: Generator, student: Generator, feature: Feature, seed: int) -> Pictures:
+def _pictures(generator: Generator, student: Generator, feature: Feature, judge: Judge, seed: int) -> Pictures:
     """Pictures of the evaluation: the first that showed the feature, and the first that were never touched.
 
     Between them those that never had it and are moved, the most changed first.
     """
     from unfeature.reports import Pictures
 
-    judge = the_decider(run, generator, seed)
     seeds = stream("evaluate", seed, 0, rows_at_once(generator.spec.image_shape, SHOWN, 2 * PAIRS, BATCH))
     (latents, before), (_, after) = drawn(generator, seeds), drawn(student, seeds)
     shows, flagged = judge.score(before) >= 0.5, feature.contains(latents)

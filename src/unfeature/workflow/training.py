@@ -25,6 +25,7 @@ from unfeature.workflow.inputs import (
     the_generator,
     the_judge,
     the_teacher,
+    told_of,
 )
 from unfeature.workflow.marking import enlarge
 
@@ -57,7 +58,7 @@ def preview(folder: str | Path, options: PreviewOptions | None = None) -> list[P
             told.append(teachers.measure(generator, feature, drawn, judge, extractor, facts["name"], copy=edited))
         pictures = teachers.pairs(generator, feature, drawn)
         run.write("preview.png", png(grid(pictures, columns=8), zoom=enlarge(pictures.shape[2])))
-        run.write_json("preview.json", Teachers(tuple(told), facts).to_json())
+        run.write_json("preview.json", Teachers(tuple(told), facts, told_of(run, judge)).to_json())
     return told
 
 
@@ -85,7 +86,7 @@ def unlearn(
     """
     options = options or UnlearnOptions()
     run = Run(Path(folder))
-    if not run.has("preview.json") or the_teacher(run)[1] != the_feature(run, the_generator(run)[0])[1]:
+    if not _previewed(run):
         preview(folder)
     with run.held(together=True):
         generator, about = the_generator(run)
@@ -100,6 +101,7 @@ def unlearn(
             stop = SequentialWilson(judge, wanted if reachable else teacher.ratio.value + RATIO_SLACK)
         made_from = {"feature": facts, "options": options.model_dump(), "seed": about.seed}
         made_from |= {"generator": generator.spec.id, "goal": stop.goal if stop else None}
+        made_from |= {"judge": told_of(run, judge)} if judge is not None else {}
         state = TrainingState(run, made_from)
         made = resolve("unlearner", UNLEARNERS, options.unlearner)
         student: Generator = made(options, seed=about.seed, checkpoint=state, stop=stop).unlearn(
@@ -114,6 +116,16 @@ def unlearn(
         }
         run.write("unlearned.safetensors", checkpoint_bytes(student, removed))
     return student
+
+
+def _previewed(run: Run) -> bool:
+    """Whether the teacher's numbers are of the feature there now, and by its judge."""
+    if not run.has("preview.json"):
+        return False
+    (generator, about), (_, teachers) = the_generator(run), the_teacher(run)
+    if teachers.judge is None or teachers.feature != the_feature(run, generator)[1]:
+        return False
+    return content_id(teachers.judge) == content_id(told_of(run, the_judge(run, generator, about.seed)))
 
 
 def wanted_ratio(folder: str | Path) -> float:
