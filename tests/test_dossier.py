@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Command
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -26,13 +27,16 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from unfeature import workflow
+from unfeature import load_generator, workflow
+from unfeature.artifacts import content_id
 from unfeature.dossiers.archive import packed, unpacked
 from unfeature.dossiers.checking import examine
 from unfeature.dossiers.privacy import paths_in, text_without_paths, without_paths
 from unfeature.dossiers.sealing import CHECKSUM, EVIDENCE, MANIFEST, PUBLIC, SIGNATURE, checksum, json_bytes, sealed
 from unfeature.errors import BadFile, BadOption, MissingStep
+from unfeature.generators.module import weights_id
 from unfeature.options import AttackOptions, EvaluateOptions, FindOptions, MarkOptions, SampleOptions, UnlearnOptions
 from unfeature.reports.dossier import FILES
 
@@ -412,6 +416,95 @@ def test_the_checkpoint_that_was_measured(run: Path, plain: bytes, put: Any, tmp
         assert "is not the checkpoint that was measured: expected SHA-256" in finding
     with pytest.raises(BadFile, match="cannot read"):
         workflow.verify(put(plain), checkpoint=tmp_path / "none")
+
+
+def layers(seed: int, begin: str = "net") -> dict[str, Tensor]:
+    """Of a fully connected generator of somebody else's, which is known by its sizes."""
+    draw = torch.Generator().manual_seed(seed)
+    sizes = {f"{begin}.0": (16, 4), f"{begin}.2": (64, 16)}
+    weights = {f"{name}.weight": torch.randn(size, generator=draw) for name, size in sizes.items()}
+    return weights | {f"{name}.bias": torch.zeros(size[0]) for name, size in sizes.items()}
+
+
+def of_layers(plain: bytes, **arguments: Any) -> bytes:
+    """The dossier as one of a run whose copy has `layers(1)`."""
+    files = unpacked("d.zip", plain)
+    old, new = json.loads(files["training.json"])["result"], f"net@{weights_id(layers(1))}"
+
+    def to(value: dict[str, Any]) -> None:
+        value["result"].update(name="net", weights=weights_id(layers(1)))
+
+    manifest = json.loads(files[MANIFEST])
+    manifest["ids"]["result"], manifest["generator"]["arguments"] = new, arguments
+    evaluation = json.loads(files["evaluation.json"])
+    to(evaluation)
+    manifest["ids"]["evaluation"] = content_id(evaluation)
+    files[MANIFEST] = json_bytes(manifest)
+    assert old != new
+    return packed(
+        resealed(
+            files,
+            training=lambda value: value.update(result=new, tensors=sorted(layers(1))),
+            evaluation=to,
+            report=lambda value: to(value["evaluation"]),
+        )
+    )
+
+
+FILES_OF_LAYERS: dict[str, tuple[Callable[[], Any], str]] = {
+    "alone": (lambda: layers(1), ""),
+    "nested": (lambda: {"generator": layers(1), "optimizer": {"state": {0: {"step": 1}}}, "epoch": 3}, ""),
+    "beside a critic": (
+        lambda: {"netG": layers(1), "netD": {"net.0.weight": torch.ones(8, 64), "net.2.weight": torch.ones(1, 8)}},
+        "",
+    ),
+    "beside older ones": (lambda: {"raw": layers(2), "ema": layers(1)}, ""),
+    "below the averaged": (lambda: {"ema": layers(2), "model": layers(1)}, "is not the checkpoint that was measured"),
+    "below others averaged": (
+        lambda: {"ema": layers(2, "body"), "model": layers(1)},
+        '4 tensors in "model", beside others: loading it takes 4 tensors in "ema"; expected the measured ones',
+    ),
+    "at the top": (
+        lambda: layers(1) | {f"ema.{name}": value for name, value in layers(2, "body").items()},
+        '4 tensors at its top, beside others: loading it takes 4 tensors in "ema"; expected the measured ones',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FILES_OF_LAYERS)
+def test_a_checkpoint_is_the_measured_one_only_where_loading_takes_those_weights(
+    case: str, plain: bytes, put: Any, tmp_path: Path
+) -> None:
+    content, told = FILES_OF_LAYERS[case]
+    path = tmp_path / "copy.pt"
+    torch.save(content(), path)
+    found = workflow.verify(put(of_layers(plain)), checkpoint=path)
+    if told:
+        (finding,) = found.findings
+        assert told in finding and found.checkpoint == ""
+    else:
+        assert (found.findings, found.checkpoint) == ((), "the same weights")
+        assert weights_id(load_generator(str(path)).module.state_dict()) == weights_id(layers(1))
+
+
+def test_other_weights_are_not_hidden_by_picking_layers(
+    plain: bytes, put: Any, tmp_path: Path, command: Command
+) -> None:
+    path, dossier = tmp_path / "copy.pt", put(of_layers(plain, keys="net"))
+    torch.save({"encoder.weight": torch.ones(3, 5), **layers(1)}, path)
+    assert workflow.verify(dossier, checkpoint=path).checkpoint == "the same weights"
+    torch.save({"ema": layers(2, "body"), "model": layers(1)}, path)
+    said = command("verify", dossier, "--checkpoint", path)
+    assert said.code == 2 and 'loading it takes 4 tensors in "ema"' in " ".join(said.out.split())
+
+
+def test_a_manifest_without_arguments_is_a_finding(plain: bytes) -> None:
+    files = unpacked("d.zip", plain)
+    manifest = json.loads(files[MANIFEST])
+    manifest["generator"] = None
+    files = resealed({**files, MANIFEST: json_bytes(manifest)})
+    (finding,) = examine(packed(files), files).findings
+    assert finding.startswith("manifest.json: a part is missing")
 
 
 # Hostile archives

@@ -162,6 +162,8 @@ def _weights(manifest: dict[str, Any], files: Mapping[str, bytes]) -> Iterator[s
             raise TypeError(f"SHA-256 of {which}")
     if not all(isinstance(name, str) for name in _json(files, "training.json")["tensors"]):
         raise TypeError("names of tensors")
+    if not isinstance(manifest["generator"]["arguments"], dict):
+        raise TypeError("arguments of the generator")
     for name in filter(CHECKPOINT.fullmatch, files):
         expected, got = manifest["checkpoints"][name.partition(".")[0]]["sha256"], sha256(files[name])
         if got != expected:

@@ -14,7 +14,7 @@ from unfeature import zoo
 from unfeature.devices import placed
 from unfeature.errors import BadCheckpoint, BadFile, UnfeatureError, UnknownName
 from unfeature.generators.building import build, built_generator, recognised
-from unfeature.generators.checkpoints import is_checkpoint, open_checkpoint, openings
+from unfeature.generators.checkpoints import Opened, is_checkpoint, open_checkpoint, openings
 from unfeature.generators.filling import check_finite, fill
 from unfeature.generators.module import ModuleGenerator, Source
 from unfeature.generators.safetensors_files import read_safetensors, to_safetensors
@@ -81,25 +81,34 @@ def _shipped(name: str, card: dict[str, Any], given: dict[str, Any]) -> Generato
 
 def _from_file(name: str, given: dict[str, Any]) -> Generator:
     """One of ours by its metadata, or of a family that knows the names and shapes."""
+    whole, facts, notes = taken(name, given)
+    if "family" in whole.facts:
+        generator = build(facts, whole.tensors, name, given)
+    else:
+        generator = built_generator(facts, whole.tensors, name)
+    generator.source = Source(whole.path, whole.sha256, whole.where, whole.prefix, whole.format)
+    generator.notes = (*notes, *generator.notes)
+    return generator
+
+
+def taken(name: str, given: Mapping[str, Any]) -> tuple[Opened, dict[str, Any], tuple[str, ...]]:
+    """The set of weights in a checkpoint file that `load_generator` takes, the facts to build from, notes in words.
+
+    BadFile, BadCheckpoint and BadOption where it takes none.
+    """
     found = openings(name)
     whole = found[0]
     if "family" in whole.facts:
-        generator = build(whole.facts, whole.tensors, name, given)
-        notes: tuple[str, ...] = ()
-    elif "name" in whole.facts:
+        return whole, whole.facts, ()
+    if "name" in whole.facts:
         raise BadCheckpoint(
             f"{name} does not say which family of generator it belongs to: it was written for a generator of "
             "somebody's own code. Name that code:  --generator FILE.py:FUNCTION --weights FILE.safetensors"
         )
-    else:
-        whole, family, arguments, note = recognised(name, found, given)
-        licence = whole.metadata.get("licence", whole.metadata.get("license", ""))
-        facts = {"name": Path(name).stem, "family": family, "arguments": arguments, "licence": licence}
-        generator = built_generator(facts, whole.tensors, name)
-        notes = (*whole.notes, note)
-    generator.source = Source(whole.path, whole.sha256, whole.where, whole.prefix, whole.format)
-    generator.notes = (*notes, *generator.notes)
-    return generator
+    whole, family, arguments, note = recognised(name, found, given)
+    licence = whole.metadata.get("licence", whole.metadata.get("license", ""))
+    facts = {"name": Path(name).stem, "family": family, "arguments": arguments, "licence": licence}
+    return whole, facts, (*whole.notes, note)
 
 
 def _foreign(reference: str, given: dict[str, Any]) -> Generator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ from unfeature.dossiers.sealing import (
     signer,
 )
 from unfeature.errors import BadFile, UnfeatureError
-from unfeature.generators.checkpoints import SUFFIXES, open_checkpoint, read_file
-from unfeature.generators.loading import checkpoint_bytes
+from unfeature.generators.checkpoints import SUFFIXES, Opened, open_checkpoint, read_file
+from unfeature.generators.loading import checkpoint_bytes, taken
 from unfeature.generators.module import weights_id
 from unfeature.protocols import Generator
 from unfeature.reports.dossier import Told, render_dossier
@@ -199,14 +200,8 @@ def verify(file: str | Path, key: str | Path | None = None, checkpoint: str | Pa
         findings.append(f"{SIGNATURE}: expected a signature by the key in {key}, {wanted}; got {got}")
     same = ""
     if checkpoint is not None and not found.findings:
-        same = _same(Path(checkpoint), parse_json(Path(file), files["training.json"]))
-        if not same:
-            its = manifest["checkpoints"]["unlearned"]
-            got = sha256(read_file(Path(checkpoint)))
-            findings.append(
-                f"{checkpoint} is not the checkpoint that was measured: expected SHA-256 {its['sha256']}, or those "
-                f"weights in another file; got {got}"
-            )
+        same, wrong = _same(Path(checkpoint), parse_json(Path(file), files["training.json"]), manifest)
+        findings += [wrong] if wrong else []
     return Verified(
         tuple(findings),
         printable(str(manifest.get("feature", ""))),
@@ -219,14 +214,48 @@ def verify(file: str | Path, key: str | Path | None = None, checkpoint: str | Pa
     )
 
 
-def _same(path: Path, training: dict[str, Any]) -> str:
-    """How a file is the checkpoint that was measured; empty where it is another. BadFile."""
-    if sha256(read_file(path)) == training["checkpoints"]["unlearned"]["sha256"]:
-        return "the same bytes"
+def _same(path: Path, training: dict[str, Any], manifest: dict[str, Any]) -> tuple[str, str]:
+    """How a file is the checkpoint that was measured, or what is wrong where it is not. BadFile."""
+    expected, got = training["checkpoints"]["unlearned"]["sha256"], sha256(read_file(path))
+    if got == expected:
+        return "the same bytes", ""
+    other = (
+        f"{path} is not the checkpoint that was measured: expected SHA-256 {expected}, or those "
+        f"weights in another file; got {got}"
+    )
     try:
-        tensors = open_checkpoint(path, training["tensors"]).tensors
+        opened = open_checkpoint(path, training["tensors"])
     except UnfeatureError:  # no checkpoint at all, so another file
-        return ""
-    own = {name: tensors[name] for name in training["tensors"] if name in tensors}
-    whole = len(own) == len(training["tensors"]) and training["result"].endswith(f"@{weights_id(own)}")
-    return "the same weights" if whole else ""
+        return "", other
+    own = {name: opened.tensors[name] for name in training["tensors"] if name in opened.tensors}
+    if len(own) != len(training["tensors"]) or not training["result"].endswith(f"@{weights_id(own)}"):
+        return "", other
+    arguments = manifest["generator"]["arguments"]
+    wrong = _loaded_instead(path, opened, own, {key: arguments[key] for key in arguments if key == "keys"})
+    return ("", wrong) if wrong else ("the same weights", "")
+
+
+def _loaded_instead(path: Path, opened: Opened, own: Collection[str], picked: dict[str, Any]) -> str:
+    """What is wrong where loading takes other tensors of the file than `own`; `picked`: what picked them in the run."""
+    for given in (picked, {}) if picked else ({},):
+        try:
+            loaded = taken(str(path), given)[0]
+        except UnfeatureError:
+            continue  # it is loaded by code that asks for its own names
+        got, expected = _keys(loaded, loaded.tensors), _keys(opened, own)
+        if not (got <= expected if given == picked else got & expected):
+            return (
+                f"{path} has the weights that were measured, {_told(opened, own)}, beside others: loading it takes "
+                f"{_told(loaded, loaded.tensors)}; expected the measured ones. Ask for a file that holds them alone"
+            )
+    return ""
+
+
+def _keys(opened: Opened, names: Iterable[str]) -> set[tuple[tuple[str, ...], str]]:
+    """Where in the file each of the tensors is."""
+    return {(opened.where, opened.prefix + name) for name in names}
+
+
+def _told(opened: Opened, names: Collection[str]) -> str:
+    where = ".".join([*opened.where, opened.prefix]).rstrip(".")
+    return f"{len(names)} tensors " + (f'in "{printable(where)}"' if where else "at its top")
