@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -158,10 +158,13 @@ def storage(kind: str = "FloatStorage", key: str = "0", numel: bytes = b"K\x04")
     return b"(" + text("storage") + named("torch", kind) + text(key) + text("cpu") + numel + b"tQ"
 
 
+REBUILD = named("torch._utils", "_rebuild_tensor_v2")
+
+
 def tensor(size: bytes = b"K\x04\x85", stride: bytes = b"K\x01\x85", offset: bytes = b"K\x00", **of: Any) -> bytes:
     """A tensor of 4 numbers, or as told."""
     shape = offset + size + stride + b"\x89" + named("collections", "OrderedDict") + b")R"
-    return named("torch._utils", "_rebuild_tensor_v2") + b"(" + storage(**of) + shape + b"tR"
+    return REBUILD + b"(" + storage(**of) + shape + b"tR"
 
 
 def number(value: int) -> bytes:
@@ -198,7 +201,41 @@ def test_what_these_tests_build_by_hand_is_read_where_it_is_honest(tmp_path: Pat
         assert open_checkpoint(path).shapes == {"w": (4,)}
 
 
+def in_one_another(depth: int) -> bytes:
+    """A tuple that holds another three times, which holds a third three times and so on."""
+    return b"N" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x87" for i in range(depth))
+
+
+def parameter(state: bytes, hooks: bytes = named("collections", "OrderedDict") + b")R") -> bytes:
+    """A parameter with attributes."""
+    return named("torch._utils", "_rebuild_parameter_with_state") + b"(" + tensor() + b"\x89" + hooks + state + b"tR"
+
+
+def test_plain_python_beside_the_weights_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    marked = torch.nn.Parameter(torch.ones(2))
+    marked.sequence_parallel = True  # type: ignore[attr-defined]
+    beside = {
+        "milestones": Counter({30: 1, 60: 1}),
+        "seen": {1, "a", None},
+        "size": torch.Size([2, 3]),
+        "device": torch.device("cuda:0"),
+        "about": [torch.float16, 3 + 4j, 2**63, (1, (2, (3,)))],
+        "optimizer": {"state": {0: {"step": 1}, 0.5: True, None: [], True: ()}},
+        "bits": torch.ones(2, dtype=torch.complex64).conj(),
+        "marked": marked,
+    }
+    for new in (True, False):
+        path.write_bytes(saved({"model": OrderedDict(STATE), **beside}, _use_new_zipfile_serialization=new))
+        assert open_checkpoint(path, STATE).shapes == {name: tuple(value.shape) for name, value in STATE.items()}
+    pairs = b"]" + text("w") + b"a" + tensor() + b"a"
+    path.write_bytes(archive(raw(named("collections", "OrderedDict"), b"](", pairs, b"e\x85R")))  # as Python 2 does
+    assert open_checkpoint(path).shapes == {"w": (4,)}
+
+
 BIG = number(2**40)
+SHARED = in_one_another(12)  # 30 would take years
+ORDERED, ATTRIBUTES = named("collections", "OrderedDict"), b"}" + text("detach") + b"K\x03s"
 PICKLES: dict[str, tuple[bytes, str]] = {
     "more than the storage": (weighed(tensor(size=b"K\x05\x85")), "reaches outside its 4 numbers"),
     "far outside by stride": (weighed(tensor(stride=BIG + b"\x85")), "reaches outside"),
@@ -235,6 +272,46 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     "terminal codes": (raw(named("\x1b[2J", "x")), "\\x1b[2J"),
     "deep lists": (raw(b"]" * 100_000, b"a" * 99_999), "without named tensors"),
     "deep dicts": (raw((b"}" + text("a")) * 50_000, b"N", b"s" * 50_000), "without named tensors"),
+    "a tuple as a key": (raw(b"}", SHARED, b"Ns"), "a tuple as a key; expected text or a number"),
+    "tuples as keys": (raw(b"}(", SHARED, b"N)Nu"), "a tuple as a key"),
+    "a list as a key": (raw(b"}]Ns"), "a list as a key"),
+    "a tensor as a key": (raw(b"}", tensor(), b"Ns"), "_rebuild_tensor_v2 as a key"),
+    "a tuple in a set": (raw(named("builtins", "set"), b"]", SHARED, b"a\x85R"), "a tuple as a key"),
+    "a set of tuples": (raw(named("builtins", "set"), SHARED, b"\x85R"), "a container from a tuple; expected a list"),
+    "a tuple counted": (raw(named("collections", "Counter"), b"]", SHARED, b"a\x85R"), "a container from a list"),
+    "a tuple in a pair": (raw(ORDERED, b"]]", SHARED, b"aNaa\x85R"), "a tuple as a key"),
+    "pairs of three": (raw(ORDERED, b"]NNN\x87a\x85R"), "what weights never have"),
+    "pairs as a state": (raw(ORDERED, b")R](", SHARED, b"N\x86eb"), "inner state"),
+    "a state that hides a method": (raw(ORDERED, b")R}", text("items"), b"K\x03sb"), "inner state"),
+    "attributes that hide a method": (weighed(parameter(ATTRIBUTES)), "what weights never have"),
+    "attributes in a tuple": (weighed(parameter(SHARED)), "what weights never have"),
+    "attributes of a type": (
+        weighed(
+            named("torch._tensor", "_rebuild_from_type_v2")
+            + (b"(" + REBUILD + named("torch", "Tensor") + tensor()[len(REBUILD) : -1] + SHARED + b"tR")
+        ),
+        "what weights never have",
+    ),
+    "hooks": (weighed(parameter(b"}", hooks=b"}")), "what weights never have"),
+    "hooks in a call": (
+        weighed(parameter(b"}", hooks=ORDERED + b"]]" + text("h") + b"aNaa\x85R")),
+        "what weights never have",
+    ),
+    "hooks put in later": (
+        raw(b"}", text("h"), ORDERED, b")Rq\x00s", text("w"), parameter(b"}", hooks=b"h\x00"), b"sh\x00NNs0"),
+        "no container",
+    ),
+    "bits in a tuple": (weighed(tensor()[:-2] + b"}N" + SHARED + b"stR"), "what weights never have"),
+    "too many arguments": (raw(named("torch", "device"), b"(" + b"N" * 8, b"tR"), "what weights never have"),
+    "a size of tuples": (raw(named("torch", "Size"), SHARED, b"\x85R"), "what weights never have"),
+    "entries of a list": (raw(b"]NNs"), "no container"),
+    "a storage of a tuple": (weighed(tensor(numel=SHARED)), "whose count of numbers is a tuple"),
+    "tuples in one another": (raw(b")" + b"\x85" * 40), "more than 32 tuples in one another"),
+    "numbers as keys": (raw(b"}(" + b"K\x01N" * 70_000 + b"u"), "more than 32,768 keys"),
+    "copies without end": (
+        raw(b"]}(" + (text("a") + b"N") * 1000 + b"uq\x00a", (named("collections", "Counter") + b"h\x00\x85R") * 40),
+        "more than 32,768 keys",
+    ),
     "endless": (raw(b"N0" * 1_500_000), ""),
 }
 
@@ -243,6 +320,22 @@ def test_an_older_file_that_leaves_tensors_to_chance(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     path.write_bytes(older(weighed(tensor())).replace(pickle.dumps(["0"], 2), pickle.dumps(["1"], 2)))
     refused(path, "it has tensors without numbers")
+
+
+@pytest.mark.parametrize(
+    ("part", "instead", "words"),
+    [
+        (pickle.dumps(["0"], 2), raw(b"](", text("0"), SHARED, b"e"), "it has tensors without numbers"),
+        (pickle.dumps(1001, 2), raw(SHARED), "another version"),
+    ],
+    ids=["storages", "version"],
+)
+def test_an_older_file_with_tuples_in_the_place_of_names(
+    part: bytes, instead: bytes, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(older(weighed(tensor())).replace(part, instead))
+    refused(path, words)
 
 
 @pytest.mark.parametrize(

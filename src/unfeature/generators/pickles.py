@@ -9,12 +9,26 @@ from __future__ import annotations
 
 import _compat_pickle
 import io
-import math
 import pickletools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
+
+from unfeature.generators.pickle_objects import (
+    ALLOWED,
+    DICTS,
+    ORDERED,
+    Global,
+    Made,
+    Refused,
+    Storage,
+    Sums,
+    Tuple,
+    check_call,
+    check_keys,
+    storage_of,
+)
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """The number that torch's older format begins with."""
@@ -22,60 +36,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 MAX_STEPS = 2_000_000
 """Opcodes of a pickle; a checkpoint of 10,000 tensors has a fifth of that."""
 
-ITEM_SIZES = {
-    **dict.fromkeys(("Byte", "Char", "Bool"), 1),
-    **dict.fromkeys(("Half", "BFloat16", "Short"), 2),
-    **dict.fromkeys(("Float", "Int"), 4),
-    **dict.fromkeys(("Double", "Long", "ComplexFloat"), 8),
-    "ComplexDouble": 16,
-}
-"""torch.NAMEStorage -> bytes of an element."""
-
-_REBUILD = {"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"}
-_PARAMETER = {"torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"}
-_TYPED = "torch._tensor._rebuild_from_type_v2"
-_ORDERED = "collections.OrderedDict"
-_PLAIN = {_ORDERED, "collections.Counter", "builtins.set", "builtins.complex", "torch.Size", "torch.device"}
-_NAMED = {"torch.Tensor", "torch.nn.parameter.Parameter", *(f"torch.{name}Storage" for name in ITEM_SIZES)}
-_DTYPES = ("float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool")
-ALLOWED = {*_REBUILD, *_PARAMETER, _TYPED, *_PLAIN, *_NAMED, *(f"torch.{name}" for name in _DTYPES)}
-"""All that weights, and the numbers beside them, need."""
-
 _STRINGS = ("UNICODE", "STRING")  # in an opcode's name: it pushes text
-
-
-class Refused(Exception):
-    """The pickle asks for more than weights need, or is damaged; `names` are those of the things it would call."""
-
-    def __init__(self, why: str, names: tuple[str, ...] = (), *, damaged: bool = False) -> None:
-        super().__init__(why)
-        self.names, self.damaged = names, damaged and not names
-
-
-@dataclass(frozen=True)
-class _Global:
-    name: str
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What a call or an empty container left on the stack."""
-
-    of: str
-
-
-@dataclass(frozen=True)
-class Storage:
-    """A block of numbers that lies elsewhere in the file."""
-
-    key: str
-    kind: str
-    numel: int
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes it should have."""
-        return self.numel * ITEM_SIZES[self.kind]
 
 
 @dataclass
@@ -84,8 +45,7 @@ class _Walk:
     marks: list[list[Any]] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
     storages: dict[str, Storage] = field(default_factory=dict)
-    unpacked: int = 0
-    """Bytes of all tensors made, whether they share memory or not."""
+    sums: Sums = field(default_factory=Sums)
 
     def since_mark(self) -> list[Any]:
         items, self.stack = self.stack, self.marks.pop()
@@ -105,7 +65,7 @@ def walk(stream: BinaryIO) -> tuple[Any, dict[str, Storage], int]:
                 if count > MAX_STEPS:
                     raise Refused(f"it takes more than {MAX_STEPS:,} steps to read")
                 if opcode.name == "STOP":
-                    return state.stack.pop(), state.storages, state.unpacked
+                    return state.stack.pop(), state.storages, state.sums.unpacked
                 _step(state, opcode.name, argument)
     except (ValueError, LookupError, TypeError, OverflowError) as error:
         raise Refused(f"it is not whole ({error})", names_in(stream, start), damaged=True) from error
@@ -129,7 +89,7 @@ def _step(state: _Walk, name: str, argument: Any) -> None:
     elif name in ("BINGET", "LONG_BINGET"):
         stack.append(state.memo[argument])
     elif name == "GLOBAL":
-        stack.append(_Global(_name(argument)))
+        stack.append(Global(_name(argument)))
         if _name(argument) not in ALLOWED:
             raise Refused(f"it asks for {_name(argument)}")
     elif name != "PROTO":
@@ -145,22 +105,16 @@ def _name(argument: str) -> str:
     return f"{module}.{attribute}"
 
 
+def _empty(kind: str) -> Callable[[_Walk], None]:
+    return lambda state: state.stack.append(Made(kind))
+
+
 def _tuple_of(count: int) -> Callable[[_Walk], None]:
     def act(state: _Walk) -> None:
-        items = tuple(state.stack[-count:])
+        items = state.stack[-count:]
         if len(items) < count:
             raise Refused("it is not whole (a tuple of too few)", damaged=True)
-        state.stack[-count:] = [items]
-
-    return act
-
-
-def _pop(count: int) -> Callable[[_Walk], None]:
-    def act(state: _Walk) -> None:
-        for _ in range(count):
-            state.stack.pop()
-        if not isinstance(state.stack[-1], _Made):
-            raise Refused("it puts entries into what is no container", damaged=True)
+        state.stack[-count:] = [Tuple.of(items)]
 
     return act
 
@@ -171,18 +125,42 @@ def _mark(state: _Walk) -> None:
 
 
 def _tuple(state: _Walk) -> None:
-    items = tuple(state.since_mark())
+    items = Tuple.of(state.since_mark())
     state.stack.append(items)
 
 
-def _fill(state: _Walk) -> None:
-    state.since_mark()
-    _pop(0)(state)
+def _put(state: _Walk, entries: list[Any], kinds: Collection[str]) -> None:
+    if not isinstance(state.stack[-1], Made) or state.stack[-1].of not in kinds:
+        raise Refused("it puts entries into what is no container", damaged=True)
+    state.stack[-1].put(entries)
+
+
+def _append(state: _Walk) -> None:
+    _put(state, [state.stack.pop()], ["list"])
+
+
+def _appends(state: _Walk) -> None:
+    _put(state, state.since_mark(), ["list"])
+
+
+def _set_item(state: _Walk) -> None:
+    value, key = state.stack.pop(), state.stack.pop()
+    check_keys([key], state.sums)
+    _put(state, [key, value], DICTS)
+
+
+def _set_items(state: _Walk) -> None:
+    entries = state.since_mark()
+    check_keys(entries[::2], state.sums)
+    _put(state, entries, DICTS)
 
 
 def _build(state: _Walk) -> None:
-    state.stack.pop()
-    if state.stack[-1] != _Made(_ORDERED):
+    """Of a state dict's own attributes torch sets one."""
+    inner = state.stack.pop()
+    state.sums.count(len(inner.entries or []) if isinstance(inner, Made) else 0)
+    plain = isinstance(inner, Made) and inner.of == "dict" and {*inner.keys} <= {"_metadata"}
+    if not plain or not isinstance(state.stack[-1], Made) or state.stack[-1].of != ORDERED:
         raise Refused("it sets the inner state of an object, which weights saved by torch need for no object")
 
 
@@ -193,47 +171,16 @@ def _new_object(state: _Walk) -> None:
 
 def _reduce(state: _Walk) -> None:
     arguments, function = state.stack.pop(), state.stack.pop()
-    if not isinstance(function, _Global) or not isinstance(arguments, tuple):
+    if not isinstance(function, Global) or not isinstance(arguments, tuple):
         raise Refused("it calls something that has no name")
-    if function.name == _TYPED and len(arguments) > 2 and isinstance(arguments[0], _Global):
-        function, arguments = arguments[0], arguments[2]
-    if function.name in _REBUILD:
-        _tensor(state, arguments)
-    elif function.name not in _PLAIN | _PARAMETER:
-        raise Refused(f"it calls {function.name}")
-    state.stack.append(_Made(function.name))
-
-
-def _whole(*numbers: Any) -> bool:
-    return all(type(number) is int and 0 <= number < 2**62 for number in numbers)
-
-
-def _tensor(state: _Walk, arguments: Any) -> None:
-    """A tensor's place in its storage must lie inside."""
-    storage, offset, size, stride = arguments[:4]
-    shaped = isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride) <= 16
-    if not isinstance(storage, Storage) or not shaped or not _whole(offset, *size, *stride):
-        raise Refused("it has a tensor whose shape is no list of whole numbers", damaged=True)
-    numel = math.prod(size)
-    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-    if (last if numel else offset - 1) >= storage.numel:
-        told = f"it has a tensor of shape {str(size)[:60]} that reaches outside its {storage.numel:,} numbers"
-        raise Refused(told, damaged=True)
-    state.unpacked += numel * ITEM_SIZES[storage.kind]
+    check_call(function.name, arguments, state.sums)
+    state.stack.append(Made(function.name, list(arguments) or None))
 
 
 def _storage(state: _Walk) -> None:
-    found = state.stack.pop()
-    told = found if isinstance(found, tuple) and len(found) in (5, 6) else (None,) * 5
-    word, kind, key, _, numel, *views = told
-    typed = isinstance(kind, _Global) and kind.name[6:-7] in ITEM_SIZES and kind.name.endswith("Storage")
-    if word not in ("storage", b"storage") or not typed or not isinstance(key, str) or views not in ([], [None]):
-        raise Refused("it has a storage that torch would not have written", damaged=True)
-    if not _whole(numel):
-        raise Refused(f"it has a storage of {numel!r:.40} numbers", damaged=True)
-    storage = Storage(key, kind.name[6:-7], numel)
-    if state.storages.setdefault(key, storage) != storage:
-        raise Refused(f'it describes the storage "{key[:40]}" in two ways', damaged=True)
+    storage = storage_of(state.stack.pop())
+    if state.storages.setdefault(storage.key, storage) != storage:
+        raise Refused(f"it describes the storage {storage.key[:40]!a} in two ways", damaged=True)
     state.stack.append(storage)
 
 
@@ -242,17 +189,18 @@ _PUSH = {
     "NEWTRUE": True,
     "NEWFALSE": False,
     "EMPTY_TUPLE": (),
-    **{f"EMPTY_{name}": _Made(name) for name in ("LIST", "DICT", "SET")},
 }
 _PUSH_ARGUMENT = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"}
 _ACT: dict[str, Callable[[_Walk], None]] = {
+    "EMPTY_LIST": _empty("list"),
+    "EMPTY_DICT": _empty("dict"),
     "MARK": _mark,
     "TUPLE": _tuple,
     **{f"TUPLE{count}": _tuple_of(count) for count in (1, 2, 3)},
-    "APPEND": _pop(1),
-    "SETITEM": _pop(2),
-    "APPENDS": _fill,
-    "SETITEMS": _fill,
+    "APPEND": _append,
+    "SETITEM": _set_item,
+    "APPENDS": _appends,
+    "SETITEMS": _set_items,
     "BUILD": _build,
     "NEWOBJ": _new_object,
     "REDUCE": _reduce,

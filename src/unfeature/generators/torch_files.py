@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickletools
 import warnings
 import zipfile
 from pathlib import PurePosixPath
@@ -12,10 +11,14 @@ from typing import Any, NoReturn
 import torch
 
 from unfeature.errors import BadCheckpoint
-from unfeature.generators.pickles import MAGIC, Refused, Storage, names_in, walk
+from unfeature.generators.pickle_objects import Made, Refused, Storage
+from unfeature.generators.pickles import MAGIC, names_in, walk
 
 MAX_PICKLE = 16 * 2**20
 """Bytes of the pickle that describes the tensors; 10,000 tensors need a tenth of that."""
+
+VERSION = 1001
+"""Of the older format: there was no other."""
 
 MAX_UNPACKED = 8
 """Times the file's size: what its tensors may take where several share memory."""
@@ -142,17 +145,18 @@ def _check_legacy(where: str, data: bytes) -> None:
     kind = "torch" if MAGIC.to_bytes(10, "little") in data[:40] else "pickle"
     try:
         for part in range(5):
-            start = stream.tell()
             found, named, bytes_made = walk(stream)
             if part == 0 and found != MAGIC:
                 raise Refused("it was written by pickle, not by torch", names_in(io.BytesIO(data)))
+            if part == 1 and found != VERSION:
+                raise Refused("it is of another version of torch's older format", damaged=True)
             storages, unpacked = storages | named, unpacked + bytes_made
             if stream.tell() > MAX_PICKLE + sum(storage.nbytes for storage in storages.values()):
                 raise Refused("the description of its tensors is too long")
     except Refused as refused:
         _refuse(where, refused, kind)
-    listed = {argument for _, argument, _ in pickletools.genops(data[start : stream.tell()])}
-    if not storages.keys() <= listed:
+    listed = (found.entries or []) if isinstance(found, Made) and found.of == "list" else []
+    if not all(isinstance(key, str) for key in listed) or not storages.keys() <= set(listed):
         bad_zip(where, "it has tensors without numbers")
     needed, left = sum(storage.nbytes for storage in storages.values()), len(data) - stream.tell()
     if needed > left:
