@@ -51,6 +51,12 @@ class _Walk:
         items, self.stack = self.stack, self.marks.pop()
         return items
 
+    def remember(self, number: int) -> None:
+        """What is on top; Refused for numbers out of order, which can be chosen so that dicts become slow."""
+        if number > len(self.memo) + 1:  # Python 3 counts from 0, Python 2 from 1
+            raise Refused("it is not whole (it remembers things out of order)", damaged=True)
+        self.memo[number] = self.stack[-1]
+
 
 def walk(stream: BinaryIO) -> tuple[Any, dict[str, Storage], int]:
     """What one pickle leaves (a number, text or a stand-in), the storages it names, the bytes of its tensors. Refused.
@@ -85,7 +91,7 @@ def _step(state: _Walk, name: str, argument: Any) -> None:
     elif name in _ACT:
         _ACT[name](state)
     elif name in ("BINPUT", "LONG_BINPUT"):
-        state.memo[argument] = stack[-1]
+        state.remember(argument)
     elif name in ("BINGET", "LONG_BINGET"):
         stack.append(state.memo[argument])
     elif name == "GLOBAL":
@@ -222,7 +228,7 @@ def names_in(stream: BinaryIO, start: int = 0) -> tuple[str, ...]:
 
 def _collect(stream: BinaryIO, names: dict[str, None]) -> None:
     texts: list[str] = []
-    memo: dict[Any, Any] = {}
+    memo: dict[str, Any] = {}  # by text: numbers can be chosen so that dicts become slow
     last: Any = None
     for opcode, argument, _ in pickletools.genops(stream):
         pushed = argument if any(word in opcode.name for word in _STRINGS) else None
@@ -231,9 +237,9 @@ def _collect(stream: BinaryIO, names: dict[str, None]) -> None:
         elif opcode.name == "STACK_GLOBAL" and len(texts) >= 2:
             names[_name(f"{texts[-2]} {texts[-1]}")] = None
         elif "GET" in opcode.name:
-            pushed = memo.get(argument)
+            pushed = memo.get(str(argument))
         if "PUT" in opcode.name or opcode.name == "MEMOIZE":
-            memo[len(memo) if argument is None else argument] = last
+            memo[str(len(memo) if argument is None else argument)] = last
             continue
         if isinstance(pushed, str):
             texts = [*texts[-1:], pushed]
