@@ -272,6 +272,13 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     "a mark too few": (raw(b"t"), "not whole"),
     "nothing": (raw(b"N"), "without named tensors"),
     "terminal codes": (raw(named("\x1b[2J", "x")), "\\x1b[2J"),
+    "terminal codes far behind": (raw(b"(", text("a" * 2_000_000), named("\x1b[2J", "x")), "\\x1b[2J"),
+    "a long name far behind": (raw(b"(", text("a" * 2_000_000), named("a" * 10**6, "x")), "it asks for"),
+    "a long word": (raw(b"S" + b"a" * 10**6 + b"\n"), "no string quotes"),
+    "terminal codes as a storage": (
+        raw(storage(key="\x1b[2J"), storage("ByteStorage", key="\x1b[2J", numel=b"K\x10"), b"\x86"),
+        "in two ways",
+    ),
     "deep lists": (raw(b"]" * 100_000, b"a" * 99_999), "without named tensors"),
     "deep dicts": (raw((b"}" + text("a")) * 50_000, b"N", b"s" * 50_000), "without named tensors"),
     "a tuple as a key": (raw(b"}", SHARED, b"Ns"), "a tuple as a key; expected text or a number"),
@@ -362,7 +369,7 @@ def test_a_pickle_that_asks_for_too_much(name: str, kind: str, tmp_path: Path) -
     path = tmp_path / "weights.pt"
     path.write_bytes({"zip": archive, "older": older, "bare": bytes}[kind](data))  # type: ignore[operator]
     said = refused(path, words if kind != "bare" and name != "another key" else "")
-    assert said.isascii() and "\x1b" not in said
+    assert said.isascii() and "\x1b" not in said and len(said) < 1500
 
 
 ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {

@@ -74,7 +74,7 @@ def walk(stream: BinaryIO) -> tuple[Any, dict[str, Storage], int]:
                     return state.stack.pop(), state.storages, state.sums.unpacked
                 _step(state, opcode.name, argument)
     except (ValueError, LookupError, TypeError, OverflowError) as error:
-        raise Refused(f"it is not whole ({error})", names_in(stream, start), damaged=True) from error
+        raise Refused(f"it is not whole ({str(error)[:200]})", names_in(stream, start), damaged=True) from error
     except Refused as refused:
         raise Refused(str(refused), names_in(stream, start), damaged=refused.damaged) from None
     raise Refused("it has no end", names_in(stream, start), damaged=True)
@@ -97,7 +97,7 @@ def _step(state: _Walk, name: str, argument: Any) -> None:
     elif name == "GLOBAL":
         stack.append(Global(_name(argument)))
         if _name(argument) not in ALLOWED:
-            raise Refused(f"it asks for {_name(argument)}")
+            raise Refused(f"it asks for {_name(argument)[:80]!a}")
     elif name != "PROTO":
         raise Refused(f"it uses {name}, which torch's own pickle protocol, 2, does not have")
 
