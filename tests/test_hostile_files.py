@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from unfeature import from_module, load_generator
 from unfeature.errors import BadCheckpoint, BadFile, UnfeatureError
-from unfeature.generators.checkpoints import open_checkpoint
+from unfeature.generators.checkpoints import open_checkpoint, rewritten
 from unfeature.generators.loading import checkpoint_bytes, to_safetensors
 from unfeature.generators.pickles import MAGIC
 from unfeature.testing.tiny import TinyModule
@@ -323,6 +323,16 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     ),
     "endless": (raw(b"N0" * 1_500_000), ""),
 }
+
+
+@pytest.mark.parametrize("make", [archive, older])
+def test_what_lies_too_deep_to_be_written_again(make: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(make(raw(b"}", text("w"), tensor(), b"s", text("x"), b"]" * 20_000, b"a" * 19_999, b"s")))
+    opened = open_checkpoint(path)
+    assert opened.shapes == {"w": (4,)}
+    with pytest.raises(BadCheckpoint, match="too deep in one another to be written again"):
+        rewritten(opened, opened.tensors)
 
 
 def test_an_older_file_that_leaves_tensors_to_chance(tmp_path: Path) -> None:

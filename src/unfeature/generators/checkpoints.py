@@ -95,7 +95,8 @@ def rewritten(opened: Opened, new: Mapping[str, Tensor]) -> bytes:
 
     Format, nesting, keys, dtypes, metadata and every other entry stay; of safetensors, every other byte. The same
     content gives the same bytes, but not in torch's older format. Counters of batch norm that the file never had are
-    left out. BadCheckpoint for another name or shape, for values its dtype cannot hold, or where the file has changed.
+    left out. BadCheckpoint for another name or shape, for values its dtype cannot hold, for what lies too deep beside
+    them, or where the file has changed.
     """
     content = _Content.read(opened.path)
     if content.sha256 != opened.sha256:
@@ -116,7 +117,13 @@ def rewritten(opened: Opened, new: Mapping[str, Tensor]) -> bytes:
     for key, value in named.items():
         old = state[key]
         state[key] = nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
-    return write_torch(whole, legacy=content.data[:2] != b"PK")
+    try:
+        return write_torch(whole, legacy=content.data[:2] != b"PK")
+    except RecursionError as error:
+        raise BadCheckpoint(
+            f"{opened.path} has lists or dicts too deep in one another to be written again; expected weights and a few "
+            "numbers beside them. Use --format safetensors."
+        ) from error
 
 
 def _expected(opened: Opened, name: str) -> bool:
