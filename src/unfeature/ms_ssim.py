@@ -40,7 +40,7 @@ def fit(height: int, width: int) -> Fit:
                 return Fit(scales, window)
     raise ShapeError(
         f"MS-SSIM does not fit images of {height}x{width} px; expected sides of at least 10 px (two scales, window 5). "
-        "Turn the perceptual losses off:  --perceptual 0 --perceptual-rest 0"
+        "Turn the perceptual losses off:  --perceptual 0  (and no --perceptual-rest)"
     )
 
 
