@@ -203,8 +203,8 @@ def test_a_judge_keeps_all_its_attributes_but_its_own() -> None:
             return images.flatten(1)[:, :2].sigmoid()
 
     images = torch.randn(4, 1, 2, 2)
-    assert torch.allclose(kept_by_judge(Two())(images), images.flatten(1)[:, 1:2], atol=1e-4)
-    assert kept_by_judge(SoftSize())(torch.rand(4, 1, 8, 8)).shape == (4, 1)
+    assert torch.allclose(kept_by_judge(Two(), "rest")(images), images.flatten(1)[:, 1:2], atol=1e-4)
+    assert kept_by_judge(SoftSize(), "rest")(torch.rand(4, 1, 8, 8)).shape == (4, 1)
     for name, columns in (("rest", [1]), ("a", [0]), ("B", [1])):
         told = kept_by_judge(Two(), name)(images)
         assert torch.allclose(told, images.flatten(1)[:, columns], atol=1e-4), name

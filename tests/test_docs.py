@@ -135,15 +135,19 @@ def test_readme_commands_work(tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_ends_as_readme_says(tmp_path):
-    """In the same words; of shares the intervals overlap, since another processor makes other last digits."""
+    """In the same words, and as on one of the two processors that README tells of: shares whose intervals overlap."""
     said = re.compile(r"^Thick strokes: .*$", re.MULTILINE)
     number = re.compile(r"\d+(?:\.\d+)?")
     printed = run_here([sys.executable, "-m", "unfeature", "demo", "runs/demo"], tmp_path, 800)
     lines = [found.group() for found in map(said.search, (printed, README)) if found]
     assert len(lines) == 2 and number.sub("N", lines[0]) == number.sub("N", lines[1]), printed
-    (before, after, *ends, changed), told = ([float(n) for n in number.findall(line)] for line in lines)
-    assert before == pytest.approx(told[0], abs=0.2) and ends[0] <= told[3] and told[2] <= ends[1]
-    assert after < before and changed == pytest.approx(told[4], abs=0.5)
+    other = re.search(r"another one it was (.*?changed digit)", README)
+    assert other is not None
+    (before, after, low, high, changed), told = ([float(n) for n in number.findall(line)] for line in lines)
+    outcomes = told[1:], [float(n) for n in number.findall(other.group(1))]
+    assert before == pytest.approx(told[0], abs=0.2) and after < before
+    near = [low <= top and least <= high and abs(changed - flips) <= 0.5 for _, least, top, flips in outcomes]
+    assert any(near), printed
 
 
 @pytest.mark.slow

@@ -226,7 +226,7 @@ def _check_share(shown: int, of: int, name: str) -> None:
 
 def kept(extractor: Extractor | None, options: FindOptions, helpers: Helpers) -> Keep:
     """What the search leaves as it is: the extractor's classes where it knows such pictures, and the keep list."""
-    attributes = tuple(kept_by_judge(helpers.judge(reference)) for _, reference in options.kept)
+    attributes = tuple(kept_by_judge(helpers.judge(reference), name) for name, reference in options.kept)
     knows = extractor is not None and hasattr(extractor, "class_word")
     names = ((str(getattr(extractor, "class_word", "")),) if knows else ()) + tuple(name for name, _ in options.kept)
     return Keep(extractor.logits if extractor is not None and knows else None, attributes, names)

@@ -206,7 +206,7 @@ KEPT = 10.0
 """Weight of a judge's mean divergence over its attributes: one attribute turned about costs as much as with ten."""
 
 
-def kept_by_judge(judge: Judge, name: str = "") -> Callable[[Tensor], Tensor]:
+def kept_by_judge(judge: Judge, name: str) -> Callable[[Tensor], Tensor]:
     """Log odds (n, k) of a judge: of the attributes that `name` keeps, or of its one score where it tells no others."""
     columns = _columns(judge, name)
     if isinstance(judge, AttributeJudge) and columns:
