@@ -126,9 +126,7 @@ def percent(score: Score | None) -> str:
     """`0.30 % (0.21 to 0.43 %)`; `not judged` for None."""
     from unfeature.reports import words
 
-    if score is None:
-        return "not judged"
-    return f"{words.percent(score.value)} ({words.percent_range(score.low, score.high)})"
+    return "not judged" if score is None else words.with_range(score)
 
 
 def teacher(run: Path) -> Callable[[Preview, float], None]:
@@ -169,8 +167,10 @@ def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
     from unfeature.reports import words
 
     def two_lines(name: str, score: Score | None) -> str:
-        if score is None or not score.n:
-            return "not judged" if score is None else "-"
+        if score is None:
+            return "not judged"
+        if not score.n:
+            return "-"
         return f"{words.figure(name, score)}\n{words.interval(name, score)}"
 
     n, before = found[0].n, found[0].ratio_before

@@ -17,6 +17,10 @@ GALLERY_LENGTH = 1_000_000
 """Pictures of a gallery at most."""
 
 
+LEAST_COUNTED, MOST_COUNTED = 100, 10_000_000
+"""Fresh samples a row of an evaluation."""
+
+
 class Options(BaseModel):
     """Frozen, and an unknown name is an error."""
 
@@ -190,7 +194,7 @@ class EvaluateOptions(Options):
     """The evidence."""
 
     extractor: str = Field(FLIPS, description="Network behind distances and flips: a name or FILE.py:FUNCTION.")
-    count: int = Field(10_000, ge=100, le=10_000_000, description="Fresh samples per row.")
+    count: int = Field(10_000, ge=LEAST_COUNTED, le=MOST_COUNTED, description="Fresh samples per row.")
     instant: bool = Field(False, description="Also a row for the instant edit, which needs no training.")
     control: str = Field(
         "", description="Checkpoint of the same architecture that never had the feature: a row of its own."

@@ -22,6 +22,7 @@ from unfeature.options import (
     SampleOptions,
     UnlearnOptions,
 )
+from unfeature.store import Run
 
 if TYPE_CHECKING:
     from unfeature.options import RunOptions
@@ -106,7 +107,7 @@ def sample_(
         console.say(f"{named or after}: {note}")
     console.wrote(run, "gallery.png", "gallery.csv", "gallery.json")
     console.say(f"{len(gallery.seeds):,} pictures of {gallery.generator}.")
-    channels, *size = json.loads((run / "run.json").read_text(encoding="utf-8"))["spec"]["image_shape"]
+    channels, *size = Run(run).read_json("run.json")["spec"]["image_shape"]
     if channels == 1 and max(size) <= DIGITS:
         console.then("Mark those that show the feature:", f"unfeature mark {_quoted(run)} thickness --by thickness")
     else:
@@ -259,7 +260,7 @@ def _all(run: Path, options: RunOptions, again: str) -> None:
         paths = workflow.run(run, options, on_note=notes.append, **hooks)
     for note in notes:
         console.say(f"{options.generator}: {note}")
-    console.verdict(json.loads((run / "report.json").read_text(encoding="utf-8"))["verdict"]["sentence"])
+    console.verdict(Run(run).read_json("report.json")["verdict"]["sentence"])
     attacked = () if options.attack is None else ("attacks.json",)
     console.wrote(run, *(path.name for path in paths), *attacked, "unlearned.safetensors")
     console.then("Open the report:", f"{paths[0]}")

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unfeature.artifacts import OTHER, Attacks, Evaluation, Preview, Score, StepRecord
+from unfeature.artifacts import OTHER, Attacks, Evaluation, Preview, StepRecord
 from unfeature.reports.attacks import AttackSection, attack_section
 from unfeature.reports.collateral import CollateralSection, collateral_section
 from unfeature.reports.tables import FullTable, MainTable, StrengthTable, full_table, main_table, strength_table
 from unfeature.reports.verdicts import DRIFT_KEPT, FLIPS_KEPT, Verdict, verdict
-from unfeature.reports.words import class_word, count, first, judged_flips, number, percent, percent_range
+from unfeature.reports.words import class_word, count, first, judged_flips, number, percent, with_range
 
 STATUS = {"removed": "Removed", "reduced": "Reduced, not removed", "failed": "Failed"}
 LIMITS = (
@@ -161,19 +161,20 @@ def _expectation(preview: Preview | None, extractor: Mapping[str, str]) -> str:
         return ""
     text = (
         f"Before any training, the edit to be learned (the “teacher”) was measured on {count(preview.n)} pictures: "
-        f"it moves {_share(preview.rewritten)} of the latents"
+        f"it moves {with_range(preview.rewritten)} of the latents"
     )
     if not preview.drift_rest.n:
         text += "; all of the pictures showed the feature before."
     else:
-        drift = _share(preview.drift_rest)
+        drift = with_range(preview.drift_rest)
         text += f" and changes the pixels of pictures that never showed the feature by {drift} on average."
     if preview.flips_rest is not None and preview.flips_rest.n and "class_word" in extractor:
-        text += f" {_share(preview.flips_rest)} of those become another {class_word(extractor)}."
+        text += f" {with_range(preview.flips_rest)} of those become another {class_word(extractor)}."
     if preview.ratio is None:
         return f"{text} Nobody judged its pictures, so its share with the feature was not known."
     before = f", {percent(preview.ratio_before.value)} before" if preview.ratio_before is not None else ""
-    return f"{text} {_share(preview.ratio)} of its pictures show the feature{before}. The result can hardly be better."
+    shown = f"{with_range(preview.ratio)} of its pictures show the feature{before}"
+    return f"{text} {shown}. The result can hardly be better."
 
 
 def _choice(facts: Mapping[str, object]) -> tuple[str, ...]:
@@ -181,10 +182,6 @@ def _choice(facts: Mapping[str, object]) -> tuple[str, ...]:
     choice = facts.get("choice")
     told = choice.get("told", ()) if isinstance(choice, Mapping) else ()
     return tuple(sentence[:1].upper() + sentence[1:] for sentence in told)
-
-
-def _share(score: Score) -> str:
-    return f"{percent(score.value)} ({percent_range(score.low, score.high)})"
 
 
 def _training(log: Sequence[StepRecord]) -> str:

@@ -8,8 +8,9 @@ from typing import Literal
 from unfeature.artifacts import Attacks, Evaluation, Row, Score
 from unfeature.errors import MissingStep
 from unfeature.intervals import samples_under
+from unfeature.options import LEAST_COUNTED, MOST_COUNTED
 from unfeature.reports.withstood import brought_back
-from unfeature.reports.words import changed, count, first, judged_flips, percent, percent_range, sentence_start
+from unfeature.reports.words import changed, count, first, judged_flips, percent, sentence_start, with_range
 
 FLIPS_KEPT = 0.05
 """At most this share of untouched pictures may change class, or of their other attributes may change."""
@@ -29,8 +30,6 @@ COVERAGE_KEPT = 0.5
 """Under this part of the rejection filter's coverage, the generator has collapsed."""
 COVERAGE_USUAL = 0.9
 """Under this part of it, the sentence says that the pictures are less varied."""
-LEAST_COUNTED, MOST_COUNTED = 100, 10_000_000
-"""So many samples a row `unfeature evaluate` takes."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def _measured(evaluation: Evaluation) -> Verdict:
     before, after = _ratio(evaluation, "original"), _ratio(evaluation, "unlearned")
     unlearned = evaluation.row("unlearned")
     name = sentence_start(evaluation.feature.strip()) or "The feature"
-    change = f"{percent(before.value)} of the pictures showed it before, {_with_range(after)} do now"
+    change = f"{percent(before.value)} of the pictures showed it before, {with_range(after)} do now"
     lower = after.high < before.low
     broken = [
         text for test in (_collapse, _damage, _replaced, _strange, _deceiving) if (text := test(evaluation, unlearned))
@@ -111,10 +110,6 @@ def _taught(evaluation: Evaluation, key: str) -> Score | None:
 
 def _of(evaluation: Evaluation, row: str, key: str) -> Score | None:
     return next((first(known.scores, key) for known in evaluation.rows if known.name == row), None)
-
-
-def _with_range(ratio: Score) -> str:
-    return f"{percent(ratio.value)} ({percent_range(ratio.low, ratio.high)})"
 
 
 def _collapse(evaluation: Evaluation, unlearned: Row) -> str:

@@ -233,6 +233,11 @@ def percent_range(low: float, high: float) -> str:
     return f"{_percent_digits(low)} to {_percent_digits(high)} %"
 
 
+def with_range(share: Score) -> str:
+    """A share and its interval: `0.30 % (0.21 to 0.43 %)`."""
+    return f"{percent(share.value)} ({percent_range(share.low, share.high)})"
+
+
 def _percent_digits(share: float) -> str:
     value = 100.0 * share
     if not math.isfinite(value):

@@ -88,6 +88,10 @@ class Teachers(Artifact):
     judge: dict[str, Any] | None = None
     """Who judged them, as `told_of` tells; runs of earlier versions do not say."""
 
+    def judged_by(self, told: dict[str, Any]) -> bool:
+        """Whether that is who judged them."""
+        return self.judge is not None and content_id(self.judge) == content_id(told)
+
 
 def the_generator(run: Run) -> tuple[Generator, About]:
     """The run's generator and run.json; WrongGenerator where the file it came from has changed since, UntrustedCode."""

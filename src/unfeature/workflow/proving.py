@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unfeature.artifacts import Attacks, Evaluation, Feedback, StepRecord, content_id
+from unfeature.artifacts import Attacks, Evaluation, Feedback, StepRecord
 from unfeature.drawing import BATCH, drawn
 from unfeature.errors import MissingStep
 from unfeature.evaluation import Evaluator
@@ -208,7 +208,7 @@ def _check_same(run: Run, result: Evaluation, student: Generator, teachers: Teac
             f"the evaluation in {run.folder} is of another training or request than those there now; expected the "
             f"same. Measure again:  unfeature evaluate {run.folder}"
         )
-    if teachers.judge is not None and content_id(teachers.judge) != content_id(told_of(run, judge)):
+    if teachers.judge is not None and not teachers.judged_by(told_of(run, judge)):
         raise MissingStep(
             f"the preview in {run.folder} is by another judge than the one there now; expected the same. Measure "
             f"again:  unfeature preview {run.folder}"

@@ -123,9 +123,8 @@ def _previewed(run: Run) -> bool:
     if not run.has("preview.json"):
         return False
     (generator, about), (_, teachers) = the_generator(run), the_teacher(run)
-    if teachers.judge is None or teachers.feature != the_feature(run, generator)[1]:
-        return False
-    return content_id(teachers.judge) == content_id(told_of(run, the_judge(run, generator, about.seed)))
+    judge = the_judge(run, generator, about.seed)
+    return teachers.feature == the_feature(run, generator)[1] and teachers.judged_by(told_of(run, judge))
 
 
 def wanted_ratio(folder: str | Path) -> float:

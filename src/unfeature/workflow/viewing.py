@@ -28,7 +28,7 @@ from unfeature.generators.filling import fill
 from unfeature.images import Pixels, rows_at_once, sheet, to_pixels
 from unfeature.options import FLIPS, FindOptions
 from unfeature.protocols import Extractor, Judge
-from unfeature.reports.words import percent, percent_range
+from unfeature.reports.words import percent, percent_range, with_range
 from unfeature.seeds import Seeds, stream
 from unfeature.store import Run, TrainingState
 from unfeature.tables import resolve
@@ -108,8 +108,9 @@ class Viewer:
         found = self._keep("strengths", self._feedback().id, self._measure)
         best, wanted = found.points[found.recommended], self.request.wanted_ratio
         assert best.ratio is not None and best.ratio_before is not None
-        left = f"{percent(best.ratio.value)} ({percent_range(best.ratio.low, best.ratio.high)})"
-        told = f"{percent(best.ratio_before.value)} show it now; the recommended strength leaves {left}"
+        told = (
+            f"{percent(best.ratio_before.value)} show it now; the recommended strength leaves {with_range(best.ratio)}"
+        )
         if not found.reached:
             told += f". No strength tried reaches the wanted {percent(wanted)}"
         return {
