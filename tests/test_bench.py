@@ -16,6 +16,7 @@ import pytest
 from conftest import Command
 from pages import wait
 
+from unfeature import workflow
 from unfeature.artifacts import AttackResult, Attacks, Score
 from unfeature.errors import BadFile, BadOption, UnknownName
 from unfeature.options import BenchOptions
@@ -127,6 +128,9 @@ def test_the_table_tells_means_and_ranges_over_seeds() -> None:
     assert "0.0120 (0.0040 to 0.0200)" in paper and paper.endswith("| 1 of 2 |")
     assert "1 to 2 seeds, 100 pictures each." in lines
     assert "0.0020 (0.0010 to 0.0040)" in next(line for line in lines if line.startswith("| Unlearned | mine"))
+    assert "Made with" not in bench_table(told)
+    made_by = bench_table(told | {"versions": {"torch": "2.11.0, 2.13.0+cpu", "device": "cuda, NVIDIA X"}})
+    assert "expected. Made with torch 2.11.0, 2.13.0+cpu (cuda, NVIDIA X).\n" in made_by
     assert bench_table({"title": "T", "axes": ["method"], "rows": []}) == "# T\n\nNo cell is finished yet.\n"
     assert not any("Trained without" in line for line in lines)
     told["rows"][0]["scores"]["control"] = {"target_ratio": score(0.003)}  # type: ignore[index]
@@ -295,6 +299,7 @@ def test_a_benchmark_goes_on_to_the_same_results(tmp_path: Path, command: Comman
     assert said.code == 0, said.err
     assert "results.md" in said.out
     first = (folder / "results.json").read_bytes()
+    assert json.loads(first)["versions"] == workflow.versions() | {"threads": "1"}
     assert [r["values"]["alpha"] for r in json.loads(first)["rows"]] == ["0.1", "1"]
     attacked = [r["attacks"]["quantisation"]["unlearned"]["figure"] for r in json.loads(first)["rows"]]
     assert [figure["n"] for figure in attacked] == [100, 100]

@@ -168,13 +168,14 @@ def test_finding_the_same_again_changes_nothing(tiny_run: Path, small: RunOption
     assert {name for name in different if not name.startswith(("report", "history/report"))} == set()
 
 
-@pytest.mark.parametrize("kind", ["csv", "json", "our own json"])
+@pytest.mark.parametrize("kind", ["csv", "csv of a spreadsheet", "json", "our own json"])
 def test_marks_from_a_file_give_the_feature_of_the_judge(tiny_run: Path, tmp_path: Path, kind: str) -> None:
     marked = Feedback.from_json(json.loads((tiny_run / "feedback.json").read_text()))
-    path = tmp_path / ("marks.csv" if kind == "csv" else "marks.json")
-    if kind == "csv":
+    path = tmp_path / ("marks.csv" if kind.startswith("csv") else "marks.json")
+    if kind.startswith("csv"):
         lines = [f"{seed},1" for seed in marked.positives] + [f"{seed},0" for seed in marked.negatives]
-        path.write_text("seed,mark\n" + "\n".join([*lines, "399,"]) + "\n")
+        text = "\n".join(["seed,mark", *lines, "399,"]) + "\n"
+        path.write_text(text if kind == "csv" else "\ufeff" + text.replace(",", ";").replace("\n", "\r\n"))
     elif kind == "json":
         path.write_text(json.dumps({"positives": marked.positives, "negatives": marked.negatives}))
     else:

@@ -266,7 +266,10 @@ def _seed(value: Any) -> int:
 
 def _read_csv(path: Path, data: bytes) -> dict[str, Any]:
     sides: dict[str, list[str]] = {"positives": [], "negatives": [], "unsure": []}
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig", errors="replace")))
+    text = data.decode("utf-8-sig", errors="replace")
+    header = text.partition("\n")[0]
+    between = max(",;\t", key=header.count)  # spreadsheets write semicolons where a comma stands in numbers
+    reader = csv.DictReader(io.StringIO(text), delimiter=between)
     try:
         columns, rows = reader.fieldnames or (), list(reader)
     except csv.Error as error:

@@ -29,10 +29,17 @@ def bench_table(results: Mapping[str, Any]) -> str:
     plot = "![Target ratio against pictures that changed though they never had it](results.svg)"
     head = (
         f"# {results['title']}\n\n{plot}\n\nMeans over the seeds (least to largest); of one seed its 95 % interval. "
-        "Below the distance of the rejection filter, which chance alone makes, no result can be expected.\n"
+        "Below the distance of the rejection filter, which chance alone makes, no result can be expected."
+        f"{_made_by(results.get('versions', {}))}\n"
     )
     axes, parts = results["axes"], parted(rows, results["axes"])
     return head + "".join(_part(title, cells, axes[-1]) for title, cells in parts.items()) + _attacked(rows, axes)
+
+
+def _made_by(versions: Mapping[str, str]) -> str:
+    """A sentence; none where nothing is told."""
+    where = f" ({versions['device']})" if "device" in versions else ""
+    return f" Made with torch {versions['torch']}{where}." if "torch" in versions else ""
 
 
 def _part(title: str, cells: Rows, axis: str) -> str:

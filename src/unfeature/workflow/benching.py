@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -23,7 +23,6 @@ from unfeature.errors import BadOption, NotMade, RunBusy, UnfeatureError, Unknow
 from unfeature.options import BenchOptions, RunOptions, laid_over
 from unfeature.presets import over_preset, read_toml
 from unfeature.store import Run
-from unfeature.workflow.marking import versions
 from unfeature.workflow.whole import run
 
 ROOM = 2**29
@@ -192,8 +191,10 @@ def results(options: BenchOptions, out: Path) -> list[Path]:
     from unfeature.reports.bench import bench_table
     from unfeature.reports.bench_plot import bench_svg
 
-    with_one = versions() | {"threads": "1"}
-    told = {"title": options.title, "axes": list(options.axes), "versions": with_one, "rows": list(_rows(options, out))}
+    finished = [(cell, Run(out / cell.name)) for cell in cells(options) if _done(out, cell)]
+    found = [(cell, held, held.read_as("evaluation.json", Evaluation)) for cell, held in finished]
+    rows, whose = [_row(*one) for one in found], _versions([result for _, _, result in found])
+    told = {"title": options.title, "axes": list(options.axes), "versions": whose, "rows": rows}
     made = Run(out)
     return [
         made.write_json("results.json", told),
@@ -202,26 +203,27 @@ def results(options: BenchOptions, out: Path) -> list[Path]:
     ]
 
 
-def _rows(options: BenchOptions, out: Path) -> Iterator[dict[str, Any]]:
-    for cell in cells(options):
-        if not _done(out, cell):
-            continue
-        held = Run(out / cell.name)
-        result = held.read_as("evaluation.json", Evaluation)
-        scores = {row.name: {name: score.to_json() for name, score in row.scores.items()} for row in result.rows}
-        told = {
-            "values": cell.values,
-            "seed": cell.seed,
-            "n": result.n,
-            "judge": result.judge["name"],
-            "extractor": result.extractor,
-            "scores": scores,
-            "floor": {name: score.to_json() for name, score in result.floor.items()},
-            "verdict": held.read_json("report.json")["verdict"]["status"],
-        }
-        if held.has(ATTACKED):
-            told["attacks"] = _attacked(held.read_as(ATTACKED, Attacks))
-        yield told
+def _versions(found: list[Evaluation]) -> dict[str, str]:
+    """Of whatever made the cells; where they were made by several, all of a name."""
+    names = sorted({name for result in found for name in result.versions})
+    return {name: ", ".join(sorted({r.versions[name] for r in found if name in r.versions})) for name in names}
+
+
+def _row(cell: Cell, held: Run, result: Evaluation) -> dict[str, Any]:
+    scores = {row.name: {name: score.to_json() for name, score in row.scores.items()} for row in result.rows}
+    told = {
+        "values": cell.values,
+        "seed": cell.seed,
+        "n": result.n,
+        "judge": result.judge["name"],
+        "extractor": result.extractor,
+        "scores": scores,
+        "floor": {name: score.to_json() for name, score in result.floor.items()},
+        "verdict": held.read_json("report.json")["verdict"]["status"],
+    }
+    if held.has(ATTACKED):
+        told["attacks"] = _attacked(held.read_as(ATTACKED, Attacks))
+    return told
 
 
 def _attacked(attacks: Attacks) -> dict[str, dict[str, Any]]:
