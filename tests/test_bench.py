@@ -308,6 +308,11 @@ def test_a_benchmark_goes_on_to_the_same_results(tmp_path: Path, command: Comman
         (folder / "mnist-vae-1-3" / name).unlink()
     assert command("bench", file, folder).code == 0
     assert (folder / "results.json").read_bytes() == first
+    made = json.loads((folder / "mnist-vae-1-3" / "cell.json").read_text())
+    made["unlearn"]["device"] = "cuda"  # as if by a machine that has one
+    (folder / "mnist-vae-1-3" / "cell.json").write_text(json.dumps(made))
+    assert command("bench", file, folder).code == 0
+    assert (folder / "results.json").read_bytes() == first
     file.write_text(SMALL + '[axes.alpha.wrong.find]\nfinder = "auto"\nthreshold = 0.5\n')
     said = command("bench", file, folder)
     assert said.code == 2 and "1 of 3 cells could not be made" in said.err and "mnist-vae-wrong-3: " in said.err

@@ -152,12 +152,15 @@ def _end_with_parent() -> None:
 
 
 def _done(out: Path, cell: Cell) -> bool:
-    """Whether it is made; BadOption where its folder holds a cell of other options."""
+    """Whether it is made, on whatever device; BadOption where its folder holds a cell of other options.
+
+    Options that are new since then were at their defaults.
+    """
     held = Run(out / cell.name)
     if not held.has(CELL):
         return False
     try:
-        same = RunOptions.parse(held.read_json(CELL)) == cell.options  # options since then were at their defaults
+        same = _anywhere(RunOptions.parse(held.read_json(CELL))) == _anywhere(cell.options)
     except (UnknownName, BadOption):
         same = False
     if not same:
@@ -166,6 +169,11 @@ def _done(out: Path, cell: Cell) -> bool:
             "or move that one away."
         )
     return held.has(DONE)
+
+
+def _anywhere(options: RunOptions) -> RunOptions:
+    """The options of every machine: one of them has a GPU, another has not."""
+    return options.model_copy(update={"unlearn": options.unlearn.model_copy(update={"device": "cpu"})})
 
 
 def _make(out: Path, cell: Cell) -> tuple[bool, str]:
