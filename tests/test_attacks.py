@@ -418,8 +418,11 @@ def test_a_killed_attack_goes_on_to_the_same_bytes(tiny_run: Path, tmp_path: Pat
     before = contents(tiny_run)
     workflow.attack(tiny_run, options)
     assert contents(tiny_run) == before
-    workflow.attack(tiny_run, AttackOptions(attack=("latent-search",), **{**QUICK, "search_steps": 3}))
-    assert (tiny_run / "history" / "attacks-1.json").read_bytes() == before["attacks.json"]
+    other, notes = AttackOptions(attack=("latent-search",), **{**QUICK, "search_steps": 3}), list[str]()
+    workflow.attack(tiny_run, other, on_note=notes.append)
+    kept = tiny_run / "history" / "attacks-1.json"
+    assert kept.read_bytes() == before["attacks.json"]
+    assert notes == [f"earlier results, of other options, another feature or copy, are in {kept}"]
 
 
 def test_an_unknown_attack_names_the_nearest(tiny_run: Path, command: Command) -> None:

@@ -209,12 +209,13 @@ class Run:
         """`write` of JSON a person can read."""
         return self.write(name, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
-    def retire(self, name: str) -> None:
-        """Move a file to history/NAME-1, -2...: nothing is lost."""
-        if not devices.leads():
-            return
-        write_atomic(self._history(name), self.read(name))
-        self.path(name).unlink()
+    def retire(self, name: str) -> Path:
+        """Move a file to history/NAME-1, -2...: nothing is lost. Where it is now."""
+        to = self._history(name)
+        if devices.leads():
+            write_atomic(to, self.read(name))
+            self.path(name).unlink()
+        return to
 
     def _history(self, name: str) -> Path:
         """The first free one of history/NAME-1, -2..."""

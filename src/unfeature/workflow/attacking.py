@@ -58,10 +58,12 @@ def attack(
     folder: str | Path,
     options: AttackOptions | None = None,
     on_job: Callable[[int, int], None] = lambda done, total: None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Attacks:
     """Attack original, unlearned copy and control. Writes attacks.json after every attack on every target, attacks.png.
 
-    What an earlier call found with the same options stays, so a killed one goes on, to the same bytes. UnknownName,
+    What an earlier call found with the same options stays, so a killed one goes on, to the same bytes; `on_note` is
+    told where others' results are put, those of other options, another feature or copy. UnknownName,
     BadOption, MissingStep; NotApplicable where an attack that was asked for by name has nothing to work on.
     """
     options = options or AttackOptions()
@@ -81,7 +83,7 @@ def attack(
         made_from: dict[str, Any] = {"original": generator.spec.id, "unlearned": student.spec.id}
         made_from |= {"feature": content_id(facts), "called": run.read_as("request.json", Request).feature}
         made_from |= {"judge": dict(judge.about), "guide": told, "options": plain, "seed": about.seed}
-        before = _earlier(run, made_from)
+        before = _earlier(run, made_from, on_note)
         known = {(result.name, result.target): result for result in before.results if _still(result, targets)}
         found = replace(before, made_from=made_from, results=_ordered(known), versions=versions())
         scene = Scene(generator, generator, "original", feature, guide, judge, _encoder(options, generator))
@@ -153,13 +155,14 @@ def _encoder(options: AttackOptions, generator: Generator) -> Callable[[Tensor],
     return encode
 
 
-def _earlier(run: Run, made_from: dict[str, Any]) -> Attacks:
+def _earlier(run: Run, made_from: dict[str, Any], on_note: Callable[[str], None]) -> Attacks:
     """What was found before from exactly this; other results are put into history/."""
     if run.has("attacks.json"):
         found = run.read_as("attacks.json", Attacks)
         if content_id(found.made_from) == content_id(made_from):
             return found
-        run.retire("attacks.json")
+        where = run.retire("attacks.json")
+        on_note(f"earlier results, of other options, another feature or copy, are in {where}")
     return Attacks({}, (), {})
 
 
