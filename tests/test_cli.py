@@ -16,10 +16,10 @@ from conftest import Command
 from test_report import fake_evaluation, fake_preview
 
 from unfeature import __version__, console
-from unfeature.artifacts import OTHER, Score
+from unfeature.artifacts import OTHER, AttackResult, Attacks, Score
 from unfeature.cli import COMMANDS, SPINS
 from unfeature.options import RunOptions
-from unfeature.workflow import read_options
+from unfeature.workflow import attacking, read_options
 
 KINDS = (
     "generators", "families", "measurements", "finders", "unlearners", "metrics", "extractors", "attacks", "presets",
@@ -210,6 +210,13 @@ def test_tables_are_whole_in_80_columns(capsys: pytest.CaptureFixture[str]) -> N
     assert max(map(len, said.splitlines())) <= 80
     for figure in ("0.11 to 0.58 %", "9.7 to 12.5 %", "1.0 to 1.2 %", "2.2 to 3.8 %", "-12.345", "threshold -0.130"):
         assert figure in said
+
+    whole = Score.share("success", 255, 256)
+    told = [AttackResult("latent-search", one, one, (whole,), (), {}, "data:,") for one in attacking.TARGETS]
+    console.attacks(Attacks({}, tuple(told), {}))
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert said.count("97.8 to 99.9 %") == 3
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

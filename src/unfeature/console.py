@@ -227,7 +227,8 @@ def attacks(found: Attacks) -> None:
     from unfeature.reports.attacks import headlines
 
     columns, lines = headlines(found)
-    table = Table(title="Brought back; 95 % intervals", title_justify="left")
+    say("Brought back; 95 % intervals")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 1, 0))
     for column in ("attack", "figure", *columns):
         table.add_column(column, justify="left" if column in ("attack", "figure") else "right")
     for line in lines:

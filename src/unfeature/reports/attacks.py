@@ -143,11 +143,11 @@ def attack_section(attacks: Attacks | None) -> AttackSection | None:
 
 
 def headlines(attacks: Attacks) -> tuple[list[str], list[list[str]]]:
-    """Targets, and a line for every figure: attack, figure, one cell a target."""
+    """Targets, and a row for every figure: attack, figure, one cell a target, its interval below its value."""
     lines = []
     for name in _names(attacks):
         for head, cells in _group(attacks, name).lines:
-            told = ["-" if cell is None else f"{cell.value} ({cell.interval})" for cell in cells]
+            told = ["-" if cell is None else f"{cell.value}\n{cell.interval}" for cell in cells]
             lines.append([name, head.title, *told])
     return _targets(attacks), lines
 
