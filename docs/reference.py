@@ -8,6 +8,7 @@ from pathlib import Path
 from unfeature import zoo
 from unfeature.attacks import ATTACKS
 from unfeature.cli import COMMANDS
+from unfeature.devices import VARIABLE
 from unfeature.features import FINDERS
 from unfeature.generators import GENERATORS
 from unfeature.metrics import EXTRACTORS, MEASUREMENTS, METRICS
@@ -44,8 +45,12 @@ def _range(field: typing.Any) -> str:
     told = [", ".join(f"`{word}`" for word in words)] if words else []
     if float in kinds and words:
         told.append("or a number")
-    words_for = {str: "text", tuple: "numbers", AttackOptions: "table"}
+    words_for = {str: "text", bool: "`true`, `false`", tuple: "numbers", AttackOptions: "table"}
     return " ".join(told) or ", ".join(limits) or words_for.get(kinds[0], "numbers")
+
+
+def _toml(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _options(verb: str, model: type[Options]) -> list[str]:
@@ -61,7 +66,9 @@ def _options(verb: str, model: type[Options]) -> list[str]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
             continue
-        default = "none" if field.default in ("", ()) else f"`{field.default}`"
+        default = "none" if field.default in ("", ()) else f"`{_toml(field.default)}`"
+        if field.default_factory is not None:  # of the device alone
+            default = f"`{VARIABLE}`, else `cpu`"
         lines.append(f"| `{name}` | {default} | {_range(field)} | {field.description} |")
     return lines
 

@@ -49,7 +49,7 @@ def is_large(images: Tensor) -> Tensor:
 class Places:
     """The extractor: embeds a coarse picture; its four classes are the quarter of the picture a disc is in."""
 
-    name, hash = "places", "none: no weights"
+    name, hash, class_word = "places", "none: no weights", "place"
 
     def embed(self, images):
         return nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)

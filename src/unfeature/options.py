@@ -142,9 +142,9 @@ class PreviewOptions(Options):
 
     extractor: str = Field(FLIPS, description="Network that tells flips: a name or FILE.py:FUNCTION; empty: no flips.")
     count: int = Field(2000, ge=10, le=1_000_000, description="Fresh samples measured.")
-    thresholds: tuple[float, ...] = Field((), description="Thresholds to compare, in latent units; repeat the flag.")
+    thresholds: tuple[float, ...] = Field((), description="Thresholds to compare, in `find`'s unit; repeat the flag.")
     margins: tuple[Annotated[float, Field(ge=0, le=10)], ...] = Field(
-        (), description="Margins to compare, in latent units; repeat the flag."
+        (), description="Margins to compare, in `find`'s unit; repeat the flag."
     )
     instant: bool = Field(False, description="Also the instant edit's numbers: a copy made in seconds.")
 

@@ -170,8 +170,8 @@ def the_extractor(reference: str, generator: Generator) -> Extractor:
     if problem:
         raise ShapeError(
             f'extractor "{reference}" cannot look at pictures of {"x".join(map(str, shape))} ({problem}); expected an '
-            "object with name, hash, embed (n, k) and logits (n, classes). Name one that fits to `preview` and "
-            "`evaluate`:  --extractor FILE.py:FUNCTION"
+            "object with name, hash, embed (n, k) and logits (n, classes). Name one that fits:  --extractor "
+            'FILE.py:FUNCTION  (all verbs but `evaluate` also do without:  --extractor "")'
         )
     return extractor
 
