@@ -25,7 +25,7 @@ from unfeature.attacks.typical import Typical
 from unfeature.drawing import frozen
 from unfeature.errors import NotApplicable
 from unfeature.generators import GENERATORS
-from unfeature.generators.loading import load_generator
+from unfeature.generators.loading import checkpoint_bytes, load_generator
 from unfeature.generators.module import from_module, weights_hash
 from unfeature.images import data_uri, pixels_of
 from unfeature.options import AttackOptions
@@ -386,15 +386,24 @@ def test_attacks_are_written_and_go_into_the_report(tiny_run: Path, command: Com
     assert "Searches that ended in a picture with the feature" in (tiny_run / "report.md").read_text()
 
 
-def test_a_report_leaves_out_attacks_on_another_copy(tiny_run: Path) -> None:
-    workflow.attack(tiny_run, AttackOptions(attack=("latent-search",), **QUICK))
+@pytest.mark.parametrize(
+    "other", [{"unlearned": "mnist-vae@other"}, {"feature": "another's"}, {"judge": {"name": "slant", "cut": 99}}]
+)
+def test_a_report_leaves_out_attacks_on_another_copy_or_by_another_judge(
+    tiny_run: Path, other: dict[str, object]
+) -> None:
+    workflow.attack(tiny_run, AttackOptions(attack=("quantisation",), pictures=20))
+    workflow.report(tiny_run)
+    assert "they were made on another copy" not in (tiny_run / "report.html").read_text()
     found = json.loads((tiny_run / "attacks.json").read_text())
-    found["made_from"]["unlearned"] = "mnist-vae@other"
+    found["made_from"] |= other
     (tiny_run / "attacks.json").write_text(json.dumps(found))
     workflow.report(tiny_run)
-    page = (tiny_run / "report.html").read_text()
-    assert "Search for a latent" not in page
-    assert "they were made on another copy" in page
+    assert json.loads((tiny_run / "report.json").read_text())["attacks"] is None
+    assert (
+        "they were made on another copy, for another feature or by another judge"
+        in (tiny_run / "report.html").read_text()
+    )
 
 
 class Killed(Exception):
@@ -552,3 +561,14 @@ def test_a_control_is_another_generator_of_the_same_architecture(tiny_run: Path,
     original, unlearned, control = (AttackResult.from_json(result) for result in found["results"])
     assert replace(control, target="unlearned") == unlearned
     assert original.generator != unlearned.generator
+
+    student, notes = load_generator("mnist-vae"), list[str]()
+    with torch.no_grad():
+        next(student.module.parameters()).mul_(0.9)
+    other = tiny_run.parent / "other.safetensors"
+    other.write_bytes(checkpoint_bytes(student, {}))
+    before = (tiny_run / "attacks.json").read_bytes()
+    options = AttackOptions(attack=("latent-search",), control=str(other), **QUICK)
+    workflow.attack(tiny_run, options, on_note=notes.append)
+    kept = tiny_run / "history" / "attacks-1.json"
+    assert kept.read_bytes() == before and notes == [f"results of the control before are in {kept}"]

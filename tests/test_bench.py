@@ -239,7 +239,9 @@ def test_flips_are_of_what_somebody_can_tell_apart() -> None:
     assert "| 0.4000 (0.2000 to 0.8000) | 0.3000 (0.1500 to 0.6000) |" in line
 
 
-def test_a_cell_that_another_process_is_at_or_has_made_is_left_to_it(tmp_path: Path) -> None:
+def test_a_cell_that_another_process_is_at_or_has_made_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cell = bench_cells(options())[0]
     with Run(tmp_path / cell.name).held(new=True, lock=benching.LOCK):
         assert benching._make(tmp_path, cell) == (False, "")
@@ -250,6 +252,13 @@ def test_a_cell_that_another_process_is_at_or_has_made_is_left_to_it(tmp_path: P
     )  # by an older version
     held.write_json(benching.DONE, {})
     assert benching._make(tmp_path, cell) == (True, "") and not held.has("run.json")
+    gone = bench_cells(options())[1]
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("not enough memory: you tried to allocate 9 TB\nand so on")
+
+    monkeypatch.setattr(benching, "run", fail)
+    assert benching._make(tmp_path, gone) == (False, "RuntimeError: not enough memory: you tried to allocate 9 TB")
     for other in ({"feature": "other"}, {"gone_since": 1}, {"sample": {"count": 0}}):
         held.write_json(benching.CELL, told | other)
         assert "made with other options" in benching._make(tmp_path, cell)[1]

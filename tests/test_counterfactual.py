@@ -21,7 +21,7 @@ from torch import Tensor
 from unfeature import workflow
 from unfeature.errors import BadOption, ShapeError
 from unfeature.features import fresh, load_feature
-from unfeature.features.counterfactual import Counterfactual, CounterfactualFeature
+from unfeature.features.counterfactual import Counterfactual, CounterfactualFeature, _free
 from unfeature.features.eraser import shown
 from unfeature.features.guides import ALONE, Helpers, JudgeGuide, Keep, check_gradient, kept_by_judge, names_kept
 from unfeature.features.probes import fit_probe
@@ -393,6 +393,12 @@ def test_a_direction_leaves_alone_what_is_kept(latents: Tensor) -> None:
 def draw_gallery() -> Tensor:
     with torch.no_grad():
         return GENERATOR.synthesize(GENERATOR.sample_latents(np.array(GALLERY.seeds)))
+
+
+def test_where_nothing_shows_so_little_what_shows_least_is_free() -> None:
+    scores = torch.tensor([0.5, -1.0, 2.0])
+    assert _free(scores, 1.0).tolist() == [True, True, False]
+    assert _free(scores, -6.0).tolist() == [False, True, False]
 
 
 # In a run folder

@@ -20,6 +20,7 @@ from unfeature import devices, workflow
 from unfeature.artifacts import Evaluation
 from unfeature.attacks import ATTACKS
 from unfeature.features import FINDERS
+from unfeature.features.views import pairs, spread, texture
 from unfeature.generators import GENERATORS
 from unfeature.generators.loading import load_generator
 from unfeature.generators.module import ModuleGenerator
@@ -187,3 +188,7 @@ def test_squeezenet(on_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
         assert theirs.device == images.device
         assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3)
     assert torch.allclose(here.distance(images, images.flip(0)), there.distance(images, images.flip(0)), atol=1e-4)
+    for view in (texture, pairs, spread):
+        ours, theirs = view(images, here), view(images, there)
+        assert theirs.device == images.device
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3)

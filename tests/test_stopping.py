@@ -13,8 +13,11 @@ from torch import Tensor
 from unfeature.intervals import wilson
 from unfeature.unlearners.stopping import ERROR, SequentialWilson
 
+SPEC = SimpleNamespace(image_shape=(1, 1, 1))
 BLANK: Any = SimpleNamespace(
-    sample_latents=lambda seeds: torch.zeros(len(seeds), 1), synthesize=lambda latents: latents.view(-1, 1, 1, 1)
+    spec=SPEC,
+    sample_latents=lambda seeds: torch.zeros(len(seeds), 1),
+    synthesize=lambda latents: latents.view(-1, 1, 1, 1),
 )
 """A generator of nothing: the judges here throw dice."""
 
@@ -82,11 +85,26 @@ def test_every_test_looks_at_fresh_latents() -> None:
         seen.extend(seeds.tolist())
         return torch.zeros(len(seeds), 1)
 
-    generator: Any = SimpleNamespace(sample_latents=sample, synthesize=BLANK.synthesize)
+    generator: Any = SimpleNamespace(spec=SPEC, sample_latents=sample, synthesize=BLANK.synthesize)
     rule = SequentialWilson(Dice(0.1, 0), 0.1, draw=50, most=200)
     first = rule.test(generator, 0, 0, 0)
     rule.test(generator, 0, first.ratio.n, first.looks)
     assert len(set(seen)) == len(seen) > 200
+
+
+def test_large_pictures_are_made_and_judged_a_few_at_a_time() -> None:
+    sizes: list[int] = []
+
+    def make(latents: Tensor) -> Tensor:
+        sizes.append(len(latents))
+        return torch.zeros(len(latents), 1, 256, 256)
+
+    generator: Any = SimpleNamespace(
+        spec=SimpleNamespace(image_shape=(1, 256, 256)), sample_latents=BLANK.sample_latents, synthesize=make
+    )
+    judge = SimpleNamespace(about={}, score=lambda images: torch.ones(len(images)))
+    verdict = SequentialWilson(judge, 0.5, draw=20, most=20).test(generator, 0, 0, 0)
+    assert verdict.ratio.value == 1 and sum(sizes) == 20 and max(sizes) <= 500 * 28**2 / 256**2
 
 
 def test_later_looks_ask_for_more() -> None:

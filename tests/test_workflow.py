@@ -33,6 +33,7 @@ from unfeature.options import (
 from unfeature.seeds import stream
 from unfeature.store import Run, TrainingState
 from unfeature.workflow.inputs import About, Teachers
+from unfeature.workflow.marking import versions_of
 
 JUDGE = """
 def bright(images):
@@ -149,6 +150,35 @@ def test_another_judge_asks_for_another_preview_and_training(tiny_run: Path, jud
     workflow.evaluate(tiny_run, EvaluateOptions(count=100))
     workflow.report(tiny_run)
     assert json.loads((tiny_run / "report.json").read_text())["preview"] == second.previews[0].to_json()
+
+
+def test_a_preview_of_a_feature_that_was_given_up_is_not_reported(tiny_run: Path) -> None:
+    workflow.find(tiny_run, FindOptions(margin=0.5))
+    workflow.preview(tiny_run)
+    workflow.find(tiny_run, FindOptions(margin=0.25))
+    with pytest.raises(MissingStep, match=r"preview in .* is of another feature .*unfeature preview"):
+        workflow.report(tiny_run)
+    workflow.preview(tiny_run)
+    workflow.report(tiny_run)
+
+
+def test_sampling_again_keeps_what_was_filled_in(tmp_path: Path) -> None:
+    options, form = SampleOptions(count=50), tmp_path / "gallery.csv"
+    workflow.sample(tmp_path, "mnist-vae", options)
+    filled = form.read_text().replace(",", ",1", 3)
+    form.write_text(filled)
+    workflow.sample(tmp_path, "mnist-vae", options)
+    assert form.read_text() == filled
+    workflow.sample(tmp_path, "mnist-vae", SampleOptions(count=60))
+    assert len(form.read_text().splitlines()) == 61
+    assert (tmp_path / "history" / "gallery-1.csv").read_text() == filled
+
+
+def test_versions_of_several_machines_are_told_one_after_the_other() -> None:
+    here, there = {"torch": "2.13", "python": "3.11"}, {"torch": "2.11", "python": "3.11", "device": "cuda, X"}
+    both = {"torch": "2.13; 2.11", "python": "3.11", "device": "cuda, X"}
+    assert versions_of() == {} and versions_of(here) == here
+    assert versions_of(here, there) == both and versions_of(both, here) == versions_of(both, there) == both
 
 
 def test_a_preview_of_an_earlier_version_names_no_judge(tiny_run: Path) -> None:

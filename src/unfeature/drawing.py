@@ -30,6 +30,12 @@ def portions(generator: Generator, seeds: Seeds) -> Iterator[Seeds]:
     return (seeds[start : start + size] for start in range(0, len(seeds), size))
 
 
+def pictures_at_once(images: Tensor) -> tuple[Tensor, ...]:
+    """Pictures (n, c, h, w) in as many rows as networks look at together."""
+    _, c, h, w = images.shape
+    return torch.split(images, rows_at_once((c, h, w), PIXELS, 1, BATCH))
+
+
 def frozen(generator: Generator) -> Generator:
     """A copy whose weights have no gradient: what a search goes through."""
     twin = generator.copy()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Preview, Score
-from unfeature.drawing import drawn, made
+from unfeature.drawing import drawn, made, pictures_at_once
 from unfeature.images import Pixels, to_pixels
 from unfeature.intervals import mean_interval
 from unfeature.protocols import Extractor, Feature, Generator, Judge
@@ -44,16 +44,21 @@ class Sample:
 def draw(generator: Generator, judge: Judge | None, extractor: Extractor | None, n: int, seed: int) -> Sample:
     """`n` fresh samples from the preview stream of run `seed`."""
     latents, images = drawn(generator, stream("preview", seed, 0, n))
-    shows = judge.score(images) >= 0.5 if judge is not None else None
+    shows = _shows(judge, images) if judge is not None else None
     classes = None
     if extractor is not None and hasattr(extractor, "class_word"):
         classes = _classes(extractor, images)
     return Sample(latents, images, shows, classes)
 
 
+def _shows(judge: Judge, images: Tensor) -> Tensor:
+    """(n, c, h, w) -> (n,) bool, some at a time."""
+    return torch.cat([judge.score(part) >= 0.5 for part in pictures_at_once(images)])
+
+
 def _classes(extractor: Extractor, images: Tensor) -> Tensor:
     with torch.no_grad():
-        return extractor.logits(images).argmax(dim=1)
+        return torch.cat([extractor.logits(part).argmax(dim=1) for part in pictures_at_once(images)])
 
 
 def measure(
@@ -84,7 +89,7 @@ def measure(
     if judge is not None and sample.shows is not None:
         after = sample.shows.clone()
         if len(moved):
-            after[moved] = judge.score(images) >= 0.5
+            after[moved] = _shows(judge, images)
         before = Score.share("target_ratio", int(sample.shows.sum()), n)
         ratio = Score.share("target_ratio", int(after.sum()), n)
     if extractor is not None and sample.classes is not None:
@@ -111,7 +116,7 @@ def _mean_drift(values: list[float]) -> Score:
     """Of pictures that never had the feature; anything in [0, 1] where there are none."""
     mean, low, high = mean_interval(values) if values else (0.0, 0.0, 1.0)
     note = "" if values else "no such picture"
-    return Score("drift_never_had", mean, low, high, len(values), higher_is_better=False, note=note)
+    return Score("drift_never_had", mean, max(0.0, low), min(1.0, high), len(values), higher_is_better=False, note=note)
 
 
 def pairs(generator: Generator, feature: Feature, sample: Sample) -> Pixels:

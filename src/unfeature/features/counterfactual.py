@@ -117,9 +117,7 @@ class CounterfactualFeature:
 
         Of the bank stays what is without the feature at that margin too, or the one latent that shows it least.
         """
-        scores = self._bank_scores
-        free = scores < threshold - margin
-        free = free if bool(free.any()) else scores == scores.min()
+        free = _free(self._bank_scores, threshold - margin)
         return replace(self, threshold=threshold, margin=margin, bank=self.bank[free])
 
     def told(self) -> list[str]:
@@ -202,7 +200,7 @@ class Counterfactual(FinderBase):
             seed=self.seed,
             on_step=self.on_step,
         )
-        free = samples.latents[(samples.said - centre) / spread < threshold - margin][:BANK]
+        free = samples.latents[_free((samples.said - centre) / spread, threshold - margin)][:BANK]
         about = {
             "hidden": HIDDEN,
             "samples": len(samples.latents),
@@ -213,6 +211,12 @@ class Counterfactual(FinderBase):
         numbers = centre, spread, threshold, margin
         found = CounterfactualFeature(name, original.spec.id, original, marked.guide, *numbers, eraser, free, about)
         return found, samples
+
+
+def _free(scores: Tensor, under: float) -> Tensor:
+    """(n,) -> (n,) bool: which are under it; those that show least, where none is."""
+    free = scores < under
+    return free if bool(free.any()) else scores == scores.min()
 
 
 def _check_share(shown: int, of: int, name: str) -> None:

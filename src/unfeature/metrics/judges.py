@@ -99,7 +99,7 @@ class CallableJudge:
 
     def score(self, images: Tensor) -> Tensor:
         """(n, c, h, w) in [0, 1] -> (n,) in [0, 1]; ShapeError, BadOption for anything else returned."""
-        return self._checked(self.function(images), (len(images),))
+        return self._checked(self.function(images), (len(images),)).to(images.device)
 
     def _checked(self, returned: Any, shape: tuple[int, ...]) -> Tensor:
         scores = self._as_tensor(returned)
@@ -137,7 +137,7 @@ class CallableAttributeJudge(CallableJudge):
 
     def attribute_scores(self, images: Tensor) -> Tensor:
         """(n, c, h, w) in [0, 1] -> (n, k) in [0, 1]; ShapeError, BadOption for anything else returned."""
-        return self._checked(self.attribute_function(images), (len(images), len(self.attributes)))
+        return self._checked(self.attribute_function(images), (len(images), len(self.attributes))).to(images.device)
 
 
 def judge_of(reference: str, found: Judge, role: str = "judge") -> CallableJudge:

@@ -53,7 +53,8 @@ class PrecisionRecall:
         note = f"mean of {len(values)} disjoint blocks of {size}, {nearest(size)} nearest neighbours; "
         note += "interval from the spread between blocks" if len(values) > 1 else "one block gives no interval"
         name = f"{figure}{count_name(size)}_{self.reference.extractor}"
-        return Score(name, value, max(0.0, low), high, len(values) * size, higher_is_better=True, note=note)
+        most = high if figure == "density" else min(1.0, high)  # the others are shares
+        return Score(name, value, max(0.0, low), most, len(values) * size, higher_is_better=True, note=note)
 
 
 def nearest(size: int) -> int:

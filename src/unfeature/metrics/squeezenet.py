@@ -65,7 +65,10 @@ class SqueezeNet(nn.Module):
         self._lasts = Once[Tensor]()
 
     def layers(self, images: Tensor) -> Iterator[Tensor]:
-        """(n, 1 or 3, h, w) in [0, 1] -> maps (n, c, h', w') after the first convolution and each fire module."""
+        """(n, 1 or 3, h, w) in [0, 1] -> maps (n, c, h', w') after the first convolution and each fire module.
+
+        They lie where the weights do, unlike all else that it makes: they are large, and what is made of them is small.
+        """
         x = images.to(self.mean.device).expand(-1, 3, -1, -1)
         if x.shape[-2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)

@@ -20,12 +20,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unfeature.images import rows_at_once
 from unfeature.protocols import Generator, GuidedFeature
 from unfeature.scale import Scale
 from unfeature.seeds import stream
 
 CLIMB, RATE = 50, 0.1
 """Steps before a latent begins anew, and their mean length, of sqrt(d)."""
+
+PASS_PIXELS = 2**20
+"""Pixels of the pool that climb at a time: what it keeps in memory."""
 
 SAMPLES = 2000
 """Latents whose mean and deviation are taken."""
@@ -55,11 +59,10 @@ class Pool:
         if bool(over.any()):
             anew = generator.sample_latents(stream("searched", self.seed, (step + 1) * n, (step + 2) * n))
             self.latents = torch.where(over.unsqueeze(1), anew, self.latents)
-        with torch.enable_grad():
-            here = self.latents.detach().clone().requires_grad_()
-            left = feature.remaining(generator.synthesize(here))
-            (slope,) = torch.autograd.grad(left.sum(), here)
-        most = self.latents[left.detach().topk(-(-n // 2)).indices]
+        rows = rows_at_once(generator.spec.image_shape, PASS_PIXELS, 1, n)
+        told = [_climbing(generator, feature, part) for part in torch.split(self.latents, rows)]
+        left, slope = (torch.cat(side) for side in zip(*told, strict=True))
+        most = self.latents[left.topk(-(-n // 2)).indices]
         before, slope = self.scale(self.latents), slope * self.scale.deviation
         length = _length(slope).clamp_min(1e-12)
         rate = 2 * RATE * (1 - age / CLIMB).unsqueeze(1)
@@ -67,6 +70,15 @@ class Pool:
         after = after * (_length(before) / _length(after).clamp_min(1e-12))
         self.latents = self.scale.back(after).detach()
         return most
+
+
+def _climbing(generator: Generator, feature: GuidedFeature, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """(m, d) -> what the guide still sees in their pictures (m,), and its gradient (m, d)."""
+    with torch.enable_grad():
+        here = latents.detach().clone().requires_grad_()
+        left = feature.remaining(generator.synthesize(here))
+        (slope,) = torch.autograd.grad(left.sum(), here)
+    return left.detach(), slope
 
 
 def _length(rows: Tensor) -> Tensor:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import NormalDist
 
-import torch
-
 from unfeature.artifacts import Score
+from unfeature.drawing import batches
 from unfeature.intervals import wilson
 from unfeature.protocols import Generator, Judge
 from unfeature.seeds import stream
@@ -46,9 +45,8 @@ class SequentialWilson:
         hits = n = 0
         while n < self.most:
             seeds = stream("stop", seed, drawn + n, drawn + n + self.draw)
-            with torch.no_grad():
-                images = generator.synthesize(generator.sample_latents(seeds))
-            hits, n, looks = hits + int((self.judge.score(images) >= 0.5).sum()), n + self.draw, looks + 1
+            shown = sum(int((self.judge.score(images) >= 0.5).sum()) for _, images in batches(generator, seeds))
+            hits, n, looks = hits + shown, n + self.draw, looks + 1
             low, high = wilson(hits, n, NormalDist().inv_cdf(1 - ERROR / (looks * (looks + 1))))
             if high < self.goal or low > self.goal:
                 break

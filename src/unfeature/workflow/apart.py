@@ -147,11 +147,11 @@ def _why(reference: str, own: frozenset[str], guide: Guided) -> str:
 def described(reference: str, judge: Judge, images: Tensor) -> dict[str, Any]:
     """What a judge stands on, for the result file: what it tells of its training, hashes of weights and source."""
     facts = dict(judge.about)
-    if isinstance(judge, CutJudge):
+    seen = together(weights(look_of(judge), images)) if is_file_reference(reference) else ""
+    if isinstance(judge, CutJudge) and not seen:
         facts.setdefault("trained_on", "nothing: it measures")
     else:
         facts = {**dict.fromkeys(TOLD, "not told"), **facts}
-    seen = together(weights(look_of(judge), images)) if is_file_reference(reference) else ""
     hashes = {"weights_sha256": seen, "source_sha256": source_hash(reference)}
     return facts | {name: value for name, value in hashes.items() if value}
 

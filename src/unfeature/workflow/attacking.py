@@ -35,7 +35,7 @@ from unfeature.workflow.inputs import (
     the_helpers,
     the_unlearned,
 )
-from unfeature.workflow.marking import versions
+from unfeature.workflow.marking import versions, versions_of
 
 TARGETS = ("original", "unlearned", "control")
 """In the order of tables and pictures."""
@@ -85,7 +85,9 @@ def attack(
         made_from |= {"judge": dict(judge.about), "guide": told, "options": plain, "seed": about.seed}
         before = _earlier(run, made_from, on_note)
         known = {(result.name, result.target): result for result in before.results if _still(result, targets)}
-        found = replace(before, made_from=made_from, results=_ordered(known), versions=versions())
+        if len(known) < len(before.results):
+            on_note(f"results of the control before are in {run.retire('attacks.json')}")
+        found = replace(before, made_from=made_from, results=_ordered(known), versions=before.versions if known else {})
         scene = Scene(generator, generator, "original", feature, guide, judge, _encoder(options, generator))
         jobs = [
             Job(name, replace(scene, target=target, called=called))
@@ -96,6 +98,7 @@ def attack(
         for done, job in enumerate(jobs):
             on_job(done, len(jobs))
             if (job.name, job.scene.called) not in known:
+                found = replace(found, versions=versions_of(found.versions, versions()))
                 found = _done(found, job, options, about.seed)
                 _write(run, found)
         on_job(len(jobs), len(jobs))

@@ -23,6 +23,7 @@ from unfeature.errors import BadOption, NotMade, RunBusy, UnfeatureError, Unknow
 from unfeature.options import BenchOptions, RunOptions, laid_over
 from unfeature.presets import over_preset, read_toml
 from unfeature.store import Run
+from unfeature.workflow.marking import versions_of
 from unfeature.workflow.whole import run
 
 ROOM = 2**29
@@ -191,6 +192,8 @@ def _make(out: Path, cell: Cell) -> tuple[bool, str]:
         return False, ""
     except UnfeatureError as error:
         return False, str(error)
+    except Exception as error:  # of code that the user named, or since memory ran out
+        return False, f"{type(error).__name__}: {error}".partition("\n")[0]
     return True, ""
 
 
@@ -201,7 +204,7 @@ def results(options: BenchOptions, out: Path) -> list[Path]:
 
     finished = [(cell, Run(out / cell.name)) for cell in cells(options) if _done(out, cell)]
     found = [(cell, held, held.read_as("evaluation.json", Evaluation)) for cell, held in finished]
-    rows, whose = [_row(*one) for one in found], _versions([result for _, _, result in found])
+    rows, whose = [_row(*one) for one in found], versions_of(*(result.versions for _, _, result in found))
     told = {"title": options.title, "axes": list(options.axes), "versions": whose, "rows": rows}
     made = Run(out)
     return [
@@ -209,12 +212,6 @@ def results(options: BenchOptions, out: Path) -> list[Path]:
         made.write("results.md", bench_table(told).encode()),
         made.write("results.svg", bench_svg(told).encode()),
     ]
-
-
-def _versions(found: list[Evaluation]) -> dict[str, str]:
-    """Of whatever made the cells; where they were made by several, all of a name."""
-    names = sorted({name for result in found for name in result.versions})
-    return {name: ", ".join(sorted({r.versions[name] for r in found if name in r.versions})) for name in names}
 
 
 def _row(cell: Cell, held: Run, result: Evaluation) -> dict[str, Any]:

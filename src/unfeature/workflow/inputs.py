@@ -162,9 +162,12 @@ def the_extractor(reference: str, generator: Generator) -> Extractor:
     try:
         images = torch.zeros(2, *shape)
         with torch.no_grad():
-            found = tuple(extractor.embed(images).shape), tuple(extractor.logits(images).shape)
+            made = extractor.embed(images), extractor.logits(images)
+        found = [tuple(rows.shape) for rows in made]
         fits = all(len(rows) == 2 and rows[0] == 2 for rows in found) and bool(extractor.name + extractor.hash)
         problem = "" if fits else f"2 pictures gave features and class scores of shapes {found[0]} and {found[1]}"
+        elsewhere = [str(rows.device) for rows in made if rows.device != images.device]
+        problem = problem or (f"what it gave for pictures on the CPU is on {elsewhere[0]}" if elsewhere else "")
     except Exception as error:
         problem = f"{type(error).__name__}: {error}".partition("\n")[0]
     if problem:

@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found, "threads": str(torch.get_num_threads()), **elsewhere}
 
 
+def versions_of(*made: Mapping[str, str]) -> dict[str, str]:
+    """Of all that had a part in something; those of a name that differ one after the other."""
+    names = dict.fromkeys(name for one in made for name in one)
+    told = {name: [one[name].split("; ") for one in made if name in one] for name in names}
+    return {name: "; ".join(dict.fromkeys(chain.from_iterable(all_of))) for name, all_of in told.items()}
+
+
 def sample(
     folder: str | Path,
     generator: str = "",
@@ -91,10 +99,11 @@ def sample(
         drawn_with = options.seed, options.model_dump(), versions(), dict(arguments or {})
         about = About(generator, weights, source.spec, *drawn_with, gone)
         run.write_json("run.json", about.to_json())
+        if not (_is_there(run, gallery) and run.has("gallery.csv")):  # somebody may have filled it in
+            form = "seed,mark\n" + "".join(f"{seed},\n" for seed in gallery.seeds)
+            run.write("gallery.csv", form.encode())
         run.write_json("gallery.json", gallery.to_json())
         run.write("gallery.png", sheet)
-        form = "seed,mark\n" + "".join(f"{seed},\n" for seed in gallery.seeds)
-        run.write("gallery.csv", form.encode())
         moved = ", ".join(sorted(_history(run) - kept))
     if before not in ("", source.spec.id):
         on_note(
@@ -109,6 +118,12 @@ def _generator_before(run: Run) -> str:
     with contextlib.suppress(BadFile):
         return run.read_as("run.json", About).spec.id if run.has("run.json") else ""
     return ""
+
+
+def _is_there(run: Run, gallery: Gallery) -> bool:
+    with contextlib.suppress(BadFile):
+        return run.has("gallery.json") and run.read_as("gallery.json", Gallery) == gallery
+    return False
 
 
 def _history(run: Run) -> set[str]:

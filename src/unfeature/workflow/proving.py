@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from unfeature.artifacts import Attacks, Evaluation, Feedback, StepRecord
+from unfeature.artifacts import Attacks, Evaluation, Feedback, StepRecord, content_id
 from unfeature.drawing import BATCH, drawn
 from unfeature.errors import MissingStep
 from unfeature.evaluation import Evaluator
@@ -170,7 +170,8 @@ def report(folder: str | Path) -> list[Path]:
         result = run.read_as("evaluation.json", Evaluation)
         student, training = the_unlearned(run, generator)
         (teacher, teachers), judge = the_teacher(run), the_decider(run, generator, about.seed)
-        _check_same(run, result, student, teachers, judge)
+        feature, found = the_feature(run, generator)
+        _check_same(run, result, student, teachers, judge, found)
         with run.making_sense(TrainingState.NAME):
             log = [StepRecord.from_json(record) for record in training["records"]]
         feedback = run.read_as("feedback.json", Feedback)
@@ -181,11 +182,10 @@ def report(folder: str | Path) -> list[Path]:
             "steps": f"{training['step']}; {training['stopped']}",
             "unlearn options": training["options"],
         }
-        feature, found = the_feature(run, generator)
         chosen = own_choice(found)
         facts |= {"choice": chosen} if chosen else {}
         pictures = _pictures(generator, student, feature, judge, about.seed)
-        attacks = _attacks(run, student.spec.id, facts)
+        attacks = _attacks(run, student.spec.id, judge, found, facts)
         given = (result, teacher, log, pictures, facts, attacks)
         plain: dict[str, Any] = {
             "verdict": vars(verdict(result, attacks)),
@@ -200,13 +200,20 @@ def report(folder: str | Path) -> list[Path]:
         ]
 
 
-def _check_same(run: Run, result: Evaluation, student: Generator, teachers: Teachers, judge: Judge) -> None:
-    """MissingStep where the evaluation is of another training or request, or the preview by another judge."""
+def _check_same(
+    run: Run, result: Evaluation, student: Generator, teachers: Teachers, judge: Judge, feature: dict[str, Any]
+) -> None:
+    """MissingStep where the evaluation is of another training or request, the preview of another feature or judge."""
     request = run.read_as("request.json", Request)
     if result.result.id != student.spec.id or result.options.get("mark") != request.to_json():
         raise MissingStep(
             f"the evaluation in {run.folder} is of another training or request than those there now; expected the "
             f"same. Measure again:  unfeature evaluate {run.folder}"
+        )
+    if content_id(teachers.feature) != content_id(feature):
+        raise MissingStep(
+            f"the preview in {run.folder} is of another feature than the one there now; expected the same. Measure "
+            f"again:  unfeature preview {run.folder}"
         )
     if teachers.judge is not None and not teachers.judged_by(told_of(run, judge)):
         raise MissingStep(
@@ -215,14 +222,20 @@ def _check_same(run: Run, result: Evaluation, student: Generator, teachers: Teac
         )
 
 
-def _attacks(run: Run, unlearned: str, facts: dict[str, Any]) -> Attacks | None:
-    """What attacks found, where they were made on this copy; otherwise the facts say that they are another's."""
+def _attacks(run: Run, unlearned: str, judge: Judge, feature: dict[str, Any], facts: dict[str, Any]) -> Attacks | None:
+    """What attacks found, where this copy was attacked and this judge decided; otherwise the facts say so."""
     if not run.has("attacks.json"):
         return None
     found = run.read_as("attacks.json", Attacks)
-    if found.made_from["unlearned"] == unlearned:
+    with run.making_sense("attacks.json"):
+        made_from = {name: content_id(found.made_from[name]) for name in ("unlearned", "feature", "judge")}
+    now = {"unlearned": unlearned, "feature": content_id(feature), "judge": dict(judge.about)}
+    if made_from == {name: content_id(value) for name, value in now.items()}:
         return found
-    facts["attacks"] = f"left out, since they were made on another copy; attack again: unfeature attack {run.folder}"
+    facts["attacks"] = (
+        "left out, since they were made on another copy, for another feature or by another judge; attack again: "
+        f"unfeature attack {run.folder}"
+    )
     return None
 
 

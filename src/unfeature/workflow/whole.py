@@ -43,7 +43,7 @@ def run(
     evaluate(folder, options.evaluate, on_batch)
     if options.attack is not None:
         on_verb("attack")
-        attack(folder, options.attack, on_batch)
+        attack(folder, options.attack, on_batch, on_note)
     on_verb("report")
     return report(folder)
 
