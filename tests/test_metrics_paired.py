@@ -13,7 +13,7 @@ from unfeature.artifacts import Distribution, Score
 from unfeature.errors import BadOption, ShapeError
 from unfeature.intervals import wilson
 from unfeature.metrics.collateral import ClassFlips, Drift
-from unfeature.metrics.distribution import distribution, wasserstein1
+from unfeature.metrics.distribution import distribution
 from unfeature.metrics.edits import EditMade
 from unfeature.metrics.ratio import TargetRatio, corrected, declares_rates
 from unfeature.protocols import Look, Paired, Reference
@@ -154,9 +154,3 @@ def test_values_that_are_no_distribution(values: Tensor) -> None:
 def test_edges_must_rise() -> None:
     with pytest.raises(BadOption, match="at least 2 rising numbers"):
         distribution(torch.tensor([1.0]), "px", 1.0, edges=[1.0, 0.0])
-
-
-def test_wasserstein_of_a_shift_is_the_shift() -> None:
-    values = torch.from_numpy(np.random.default_rng(0).normal(size=500))
-    assert wasserstein1(values, values + 1.5) == pytest.approx(1.5)
-    assert wasserstein1(values, values.flip(0)) == pytest.approx(0.0)

@@ -37,13 +37,6 @@ def distribution(values: Tensor, unit: str, cut: float, edges: Sequence[float] |
     )
 
 
-def wasserstein1(a: Tensor, b: Tensor) -> float:
-    """The 1-Wasserstein distance: how far, on average, (n,) values must move to lie as (m,) others; their unit."""
-    from scipy.stats import wasserstein_distance
-
-    return float(wasserstein_distance(_finite(a), _finite(b)))
-
-
 def _finite(values: Tensor) -> NDArray[np.float64]:
     array = values.detach().cpu().double().numpy()
     if array.ndim != 1 or not len(array) or not bool(np.isfinite(array).all()):
