@@ -68,10 +68,9 @@ def texture(images: Tensor, extractor: Extractor) -> Tensor:
     which tells classes. Gram statistics of this kind describe texture (Gatys, Ecker, Bethge 2015). From 100 marks a
     side a line through them tells thick strokes with an AUC of 0.98 to 0.99 where pixels give 0.94 to 0.97.
     """
-    inner = list(extractor.layers(images))[:-1]  # type: ignore[attr-defined]
-    maps = [images.to(inner[0].device), *inner]
+    maps = [images, *list(extractor.layers(images))[:-1]]  # type: ignore[attr-defined]
     sides = [(x.mean(dim=(2, 3)), (x.square().mean(dim=(2, 3)) + 1e-8).sqrt()) for x in maps]
-    return torch.cat([side for pair in sides for side in pair], dim=1).to(images.device)
+    return torch.cat([side.to(images.device) for pair in sides for side in pair], dim=1)
 
 
 def pairs(images: Tensor, extractor: Extractor) -> Tensor:
