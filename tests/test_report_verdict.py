@@ -140,6 +140,9 @@ def test_reduced_blames_the_teacher_that_cannot() -> None:
     assert outcome.sentence.endswith("not removable further along one direction.")
     searched = _evaluation(0.053, teacher=0.051, options={"find": {"finder": "counterfactual"}})
     assert verdict(searched).sentence.endswith("not removable further by this edit.")
+    beyond = _evaluation(0.021, teacher=0.051, options={"find": {"finder": "counterfactual"}})
+    told = "The teacher itself stops at 5.1 %, and the copy went beyond: by this edit no more is to be learnt."
+    assert verdict(beyond).sentence.endswith(told)
     assert "wanted 0.42 %" in outcome.sentence
 
 

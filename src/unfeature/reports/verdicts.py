@@ -226,5 +226,9 @@ def _shortfall(evaluation: Evaluation) -> str:
     if not reached(teacher, evaluation.wanted_ratio):
         finder = evaluation.options.get("find", {}).get("finder", "linear")
         way = "along one direction" if finder in {"linear", "pseudo-label"} else "by this edit"
-        return f"The teacher itself stops at {percent(teacher.value)}: this feature is not removable further {way}."
+        stops = f"The teacher itself stops at {percent(teacher.value)}"
+        copy = _of(evaluation, "unlearned", "target_ratio")
+        if copy is not None and copy.value < teacher.value:
+            return f"{stops}, and the copy went beyond: {way} no more is to be learnt."
+        return f"{stops}: this feature is not removable further {way}."
     return f"Its teacher reaches {percent(teacher.value)}, so more training may close the gap."
