@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unfeature.images import rows_at_once
-from unfeature.protocols import Generator
+from unfeature.protocols import Generator, Judge
 from unfeature.seeds import Seeds
 
 BATCH, PIXELS = 500, 500 * 28 * 28
@@ -34,6 +34,12 @@ def pictures_at_once(images: Tensor) -> tuple[Tensor, ...]:
     """Pictures (n, c, h, w) in as many rows as networks look at together."""
     _, c, h, w = images.shape
     return torch.split(images, rows_at_once((c, h, w), PIXELS, 1, BATCH))
+
+
+@torch.no_grad()
+def shows(judge: Judge, images: Tensor) -> Tensor:
+    """(n, c, h, w) -> (n,) bool on the CPU: the judge finds the feature, in some pictures at a time."""
+    return torch.cat([judge.score(part).cpu() >= 0.5 for part in pictures_at_once(images)])
 
 
 def frozen(generator: Generator) -> Generator:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Preview, Score
-from unfeature.drawing import drawn, made, pictures_at_once
+from unfeature.drawing import drawn, made, pictures_at_once, shows
 from unfeature.images import Pixels, to_pixels
 from unfeature.intervals import mean_interval
 from unfeature.protocols import Extractor, Feature, Generator, Judge
@@ -44,16 +44,11 @@ class Sample:
 def draw(generator: Generator, judge: Judge | None, extractor: Extractor | None, n: int, seed: int) -> Sample:
     """`n` fresh samples from the preview stream of run `seed`."""
     latents, images = drawn(generator, stream("preview", seed, 0, n))
-    shows = _shows(judge, images) if judge is not None else None
+    found = shows(judge, images) if judge is not None else None
     classes = None
     if extractor is not None and hasattr(extractor, "class_word"):
         classes = _classes(extractor, images)
-    return Sample(latents, images, shows, classes)
-
-
-def _shows(judge: Judge, images: Tensor) -> Tensor:
-    """(n, c, h, w) -> (n,) bool, some at a time."""
-    return torch.cat([judge.score(part) >= 0.5 for part in pictures_at_once(images)])
+    return Sample(latents, images, found, classes)
 
 
 def _classes(extractor: Extractor, images: Tensor) -> Tensor:
@@ -89,7 +84,7 @@ def measure(
     if judge is not None and sample.shows is not None:
         after = sample.shows.clone()
         if len(moved):
-            after[moved] = _shows(judge, images)
+            after[moved] = shows(judge, images)
         before = Score.share("target_ratio", int(sample.shows.sum()), n)
         ratio = Score.share("target_ratio", int(after.sum()), n)
     if extractor is not None and sample.classes is not None:

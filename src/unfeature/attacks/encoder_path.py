@@ -7,8 +7,8 @@ import torch
 from unfeature.artifacts import AttackResult, Score
 from unfeature.attacks.base import Attacking
 from unfeature.attacks.inverting import distance, has_scales
-from unfeature.attacks.scenes import Best, gap, matched, shows
-from unfeature.drawing import made
+from unfeature.attacks.scenes import Best, gap, matched
+from unfeature.drawing import made, shows
 from unfeature.errors import NotApplicable
 from unfeature.protocols import Scene
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from unfeature.artifacts import AttackResult, Score
 from unfeature.attacks.base import Attacking
 from unfeature.attacks.inverting import inverted
-from unfeature.attacks.scenes import Best, gap, matched, shows
-from unfeature.drawing import made
+from unfeature.attacks.scenes import Best, gap, matched
+from unfeature.drawing import made, shows
 from unfeature.protocols import Scene
 
 

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unfeature.artifacts import AttackResult, Curve, Point, Score
-from unfeature.drawing import BATCH, batches, made
+from unfeature.drawing import BATCH, batches, made, shows
 from unfeature.errors import NotApplicable
 from unfeature.images import data_uri, rows_at_once, to_pixels
 from unfeature.intervals import mean_interval
-from unfeature.protocols import Generator, Judge, Scene
+from unfeature.protocols import Generator, Scene
 from unfeature.seeds import Seeds, stream
 
 PIXELS = 2**18
@@ -31,12 +31,6 @@ MOST_DRAWN = 50
 def rows_of(generator: Generator, most: int) -> int:
     """How many pictures of it are made at a time."""
     return rows_at_once(generator.spec.image_shape, PIXELS, 1, most)
-
-
-@torch.no_grad()
-def shows(judge: Judge, images: Tensor) -> Tensor:
-    """(n, c, h, w) -> (n,) bool: the judge finds the feature."""
-    return torch.cat([judge.score(part).cpu() >= 0.5 for part in torch.split(images, BATCH)])
 
 
 @dataclass

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Curve, Score
-from unfeature.attacks.scenes import Best, curve, rows_of, shows
+from unfeature.attacks.scenes import Best, curve, rows_of
 from unfeature.attacks.typical import Typical
+from unfeature.drawing import shows
 from unfeature.intervals import mean_interval
 from unfeature.options import AttackOptions
 from unfeature.protocols import Generator, Scene
