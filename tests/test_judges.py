@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Feedback
-from unfeature.errors import BadOption, ShapeError, UnknownName
-from unfeature.judging import load_guide, swapped
+from unfeature.errors import BadFile, BadOption, ShapeError, UnknownName
+from unfeature.judging import load_guide, load_judge, swapped
 from unfeature.metrics.judges import CallableJudge, CutJudge, calibrate, load_measurement
 from unfeature.protocols import AttributeJudge, Judge
+from unfeature.testing import TinyGenerator
 
 IMAGES = torch.linspace(0, 1, 101)[:, None, None, None].expand(-1, 1, 2, 2)
 
@@ -55,6 +56,42 @@ def test_calibration_needs_a_share_images_and_a_difference_between_them() -> Non
 def test_a_cut_must_be_finite() -> None:
     with pytest.raises(BadOption, match="the cut of brightness is nan"):
         CutJudge(Brightness(), float("nan"))
+
+
+OWN = """
+from unfeature.metrics.judges import CutJudge
+
+class Measured:
+    name, unit = "brightness", "of white"
+
+    def __init__(self, values):
+        self.measure = values
+
+def fails(images):
+    raise RuntimeError("no eyes")
+
+bright = CutJudge(Measured(lambda images: images.double().mean(dim=(1, 2, 3))), 0.5)
+listed = CutJudge(Measured(lambda images: images.mean(dim=(1, 2, 3)).tolist()), 0.5)
+blind = CutJudge(Measured(fails), 0.5)
+flat = CutJudge(Measured(lambda images: images.mean()), 0.5)
+named = CutJudge(Measured(lambda images: "bright"), 0.5)
+"""
+
+
+def test_a_cut_judge_of_the_users_own_is_checked_at_every_call(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+
+    def scores(name: str) -> list[float]:
+        return load_judge(f"{path}:{name}", TinyGenerator(), 0, 0.1).score(IMAGES[:101:50]).tolist()
+
+    assert scores("bright") == scores("listed") == [0.0, 1.0, 1.0]
+    with pytest.raises(BadFile, match=r'own.py:blind" failed on 3 images of 1x2x2: RuntimeError: no eyes'):
+        scores("blind")
+    with pytest.raises(ShapeError, match=r"values of shape \(\) for 3 images; expected \(3,\)"):
+        scores("flat")
+    with pytest.raises(ShapeError, match=r'own.py:named" returned str; expected a tensor'):
+        scores("named")
 
 
 def test_an_unknown_measurement_is_named_with_its_neighbour() -> None:

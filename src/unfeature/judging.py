@@ -20,7 +20,7 @@ from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import BATCH, batches
 from unfeature.errors import BadFile, BadOption, UnknownName
 from unfeature.metrics import EXTRACTORS, MEASUREMENTS
-from unfeature.metrics.judges import CallableJudge, CutJudge, cut_at, guarded, judge_of, load_measurement
+from unfeature.metrics.judges import CallableJudge, CutJudge, cut_at, cut_of, guarded, judge_of, load_measurement
 from unfeature.once import known
 from unfeature.options import MarkOptions
 from unfeature.plugins import call_object, is_file_reference, load_object
@@ -111,7 +111,7 @@ def load_judge(
     if is_file_reference(reference):
         found = load_object(reference)
         if isinstance(found, CutJudge):
-            return found
+            return cut_of(reference, found)
         if isinstance(found, Judge):
             return judge_of(reference, found)
         return CallableJudge(reference, guarded(reference, found))

@@ -102,7 +102,7 @@ class CallableJudge:
         return self._checked(self.function(images), (len(images),)).to(images.device)
 
     def _checked(self, returned: Any, shape: tuple[int, ...]) -> Tensor:
-        scores = self._as_tensor(returned)
+        scores = _as_tensor(returned, f'{self.role} "{self.name}"')
         if scores.shape != shape:
             raise ShapeError(
                 f'{self.role} "{self.name}" returned scores of shape {tuple(scores.shape)} for {shape[0]} images; '
@@ -117,15 +117,17 @@ class CallableJudge:
             )
         return scores
 
-    def _as_tensor(self, returned: Any) -> Tensor:
-        try:
-            scores = torch.as_tensor(returned)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ShapeError(
-                f'{self.role} "{self.name}" returned {type(returned).__name__}; expected a tensor, an array or a list '
-                f"of numbers, one an image ({error})."
-            ) from error
-        return scores if scores.is_floating_point() else scores.float()
+
+def _as_tensor(returned: Any, who: str) -> Tensor:
+    """Numbers that somebody's own code returned; ShapeError where they are none."""
+    try:
+        scores = torch.as_tensor(returned)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ShapeError(
+            f"{who} returned {type(returned).__name__}; expected a tensor, an array or a list of numbers, one an image "
+            f"({error})."
+        ) from error
+    return scores if scores.is_floating_point() else scores.float()
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,33 @@ def judge_of(reference: str, found: Judge, role: str = "judge") -> CallableJudge
         told = tuple(found.attributes), guarded(reference, found.attribute_scores, role)
         return CallableAttributeJudge(reference, score, facts, *told, role=role)
     return CallableJudge(reference, score, facts, role=role)
+
+
+@dataclass(frozen=True)
+class UsersMeasurement:
+    """A measurement of the user's own file, what it returns checked at every call."""
+
+    reference: str
+    name: str
+    unit: str
+    function: Callable[[Tensor], Any]
+
+    def measure(self, images: Tensor) -> Tensor:
+        """(n, c, h, w) in [0, 1] -> (n,) in `unit`; ShapeError for anything else returned."""
+        values = _as_tensor(self.function(images), f'the measurement of "{self.reference}"')
+        if values.shape != (len(images),):
+            raise ShapeError(
+                f'the measurement of "{self.reference}" returned values of shape {tuple(values.shape)} for '
+                f"{len(images)} images; expected {(len(images),)}. Return one value an image."
+            )
+        return values.to(images.device)
+
+
+def cut_of(reference: str, found: CutJudge) -> CutJudge:
+    """The user's FILE.py:NAME, a measurement with a cut, what it returns checked at every call. BadFile."""
+    given = found.measurement
+    checked = UsersMeasurement(reference, given.name, given.unit, guarded(reference, given.measure))
+    return CutJudge(checked, found.cut)
 
 
 def guarded(reference: str, function: Any, role: str = "judge") -> Callable[[Tensor], Any]:
