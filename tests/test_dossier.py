@@ -193,6 +193,17 @@ def test_attacks_are_in_it_where_they_are_of_this_copy(tiny_run: Path, tmp_path:
     other = resealed(files, attacks=lambda value: value["made_from"].update(unlearned="mnist-vae@0123456789abcdef"))
     found = examine(packed(other), other).findings
     assert any(text.startswith("attacks.json is of another unlearned: expected") for text in found)
+    other = resealed(files, attacks=lambda value: value["made_from"]["judge"].update(cut=-1.0))
+    assert any("attacks.json is of another judge" in text for text in examine(packed(other), other).findings)
+
+
+def test_a_preview_by_another_judge_is_found(plain: bytes) -> None:
+    files = unpacked("d.zip", plain)
+    assert json.loads(files["preview.json"])["judge"]["about"]["name"] == "slant"
+    other = resealed(files, preview=lambda value: value["judge"]["about"].update(name="thickness"))
+    assert any("preview.json is of another judge" in text for text in examine(packed(other), other).findings)
+    older = resealed(files, preview=lambda value: value.pop("judge"))
+    assert examine(packed(older), older).findings == ()
 
 
 # Checked

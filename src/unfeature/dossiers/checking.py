@@ -149,10 +149,20 @@ def _belongings(manifest: dict[str, Any], files: Mapping[str, bytes]) -> Iterato
             ("attacks.json", "unlearned", attacks["made_from"]["unlearned"], ids["result"]),
             ("attacks.json", "feature", attacks["made_from"]["feature"], ids["feature"]),
         ]
+    pairs += _judges(evaluation["judge"], attacks, found["preview.json"].get("judge"))
     for name, what, got, expected in pairs:
         if content_id(got) != content_id(expected):
             yield f"{name} is of another {what}: expected {_short(expected)}, got {_short(got)}"
     yield from _weights(manifest, files)
+
+
+def _judges(
+    decided: dict[str, Any], attacks: dict[str, Any] | None, previewed: dict[str, Any] | None
+) -> list[tuple[str, str, Any, Any]]:
+    """Who judged attacks and preview against who decided, of whom the evaluation tells more."""
+    told = {"attacks.json": attacks["made_from"]["judge"]} if attacks is not None else {}
+    told |= {"preview.json": previewed["about"]} if previewed else {}  # runs of earlier versions do not say
+    return [(name, "judge", about, {key: decided.get(key) for key in about}) for name, about in told.items()]
 
 
 def _weights(manifest: dict[str, Any], files: Mapping[str, bytes]) -> Iterator[str]:
