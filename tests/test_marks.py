@@ -99,9 +99,23 @@ def test_a_gallery_grows_to_its_limit_and_no_farther(run: Run, monkeypatch: pyte
     base = run.read_as("gallery.json", Gallery).seeds[0]
     marks = Marks(run)
     far = Feedback("slant", marks.asked.generator, (base + 2**31 - 1,), ())
-    marks.replace(far)
+    run.write_json("feedback.json", far.to_json())
     marks.apply([(399, "shows")])
     assert len(run.read_as("gallery.json", Gallery).seeds) == 400, "marks of a file beyond the limit count for nothing"
+
+
+def test_marks_made_elsewhere_are_of_this_runs_pictures_and_the_gallery_grows_to_them(run: Run) -> None:
+    base = run.read_as("gallery.json", Gallery).seeds[0]
+    marks = Marks(run)
+    marks.apply([(5, "shows")])
+    for stranger in (base - 1, base + GALLERY_LENGTH):
+        with pytest.raises(BadFile, match=f"marks seed {stranger}, which is no picture of this run"):
+            marks.replace(Feedback("slant", marks.asked.generator, (base,), (stranger,)))
+    assert Marks(run).marks == {5: "shows"}
+    marks.replace(Feedback("slant", marks.asked.generator, (base + 1,), (base + GALLERY,)))
+    assert Marks(run).marks == {1: "shows", GALLERY: "without"}
+    assert len(run.read_as("gallery.json", Gallery).seeds) == 2 * GALLERY
+    workflow.find(run.folder)
 
 
 def test_marks_of_others_are_kept_in_history_once(run: Run) -> None:

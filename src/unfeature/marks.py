@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from unfeature.artifacts import Feedback, Gallery, GeneratorSpec
-from unfeature.errors import BadOption, WrongGenerator
+from unfeature.errors import BadFile, BadOption, WrongGenerator
 from unfeature.options import GALLERY_LENGTH
 from unfeature.seeds import stream
 from unfeature.store import Run, write_atomic
@@ -101,11 +101,19 @@ class Marks:
                 self._save(changed)
 
     def replace(self, feedback: Feedback) -> None:
-        """Take marks made elsewhere in place of those there are; the old ones go to history/. WrongGenerator."""
+        """Take marks made elsewhere in place of those there; the old ones go to history/. WrongGenerator, BadFile."""
         if feedback.generator != self.asked.generator:
             raise WrongGenerator("feedback", feedback.generator, self.asked.generator)
+        named = sorted({*feedback.positives, *feedback.negatives, *feedback.unsure})
+        stranger = next((seed for seed in named if not 0 <= seed - self.base < GALLERY_LENGTH), None)
+        if stranger is not None:
+            raise BadFile(
+                f"the file marks seed {stranger}, which is no picture of this run, whose seeds begin at {self.base}; "
+                "expected the seeds in its gallery.csv. Choose a file of marks of these pictures."
+            )
         with self._lock:
             with self.run.held():
+                self._grow(max(named, default=self.base) - self.base)
                 self.run.write_json("feedback.json", feedback.to_json())
             self.load()
 
