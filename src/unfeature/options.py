@@ -35,7 +35,7 @@ class Options(BaseModel):
             for problem in error.errors():
                 if problem["type"] == "extra_forbidden":
                     raise UnknownName("option", ".".join(map(str, problem["loc"])), _names(cls)) from None
-            raise BadOption(f"{told(error)}. See --help for names and ranges.") from None
+            raise BadOption(f"{told(error)}. Names and ranges: docs/reference/options.md.") from None
 
 
 def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
