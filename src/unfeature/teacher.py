@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unfeature.artifacts import Preview, Score
-from unfeature.drawing import drawn, made, pictures_at_once, shows
+from unfeature.drawing import drawn, parts, pictures_at_once, shows
 from unfeature.images import Pixels, to_pixels
 from unfeature.intervals import mean_interval
 from unfeature.protocols import Extractor, Feature, Generator, Judge
@@ -73,24 +73,24 @@ def measure(
     made_by, maker = copy or ("teacher", generator)
     flagged = feature.contains(sample.latents)
     n, moved = len(flagged), torch.nonzero(flagged if copy is None else torch.ones_like(flagged)).flatten()
+    drift, changed = torch.zeros(n), torch.zeros(n, dtype=torch.bool)
+    after = None if judge is None or sample.shows is None else sample.shows.clone()
     with torch.no_grad():
-        latents, images = sample.latents[moved], sample.images[:0]
-        if len(moved):
-            images = made(maker, feature.erase(latents) if copy is None else latents)
-    drift = torch.zeros(n)
-    drift[moved] = (images - sample.images[moved]).abs().mean(dim=(1, 2, 3)).cpu()
+        latents = sample.latents[moved]
+        erased = feature.erase(latents) if copy is None and len(moved) else latents
+        for at, part in zip(parts(maker, moved), parts(maker, erased), strict=True) if len(moved) else ():
+            images = maker.synthesize(part)
+            drift[at] = (images - sample.images[at]).abs().mean(dim=(1, 2, 3)).cpu()
+            if judge is not None and after is not None:
+                after[at] = shows(judge, images)
+            if extractor is not None and sample.classes is not None:
+                changed[at] = _classes(extractor, images) != sample.classes[at]
     rest = ~sample.shows if sample.shows is not None else torch.ones(n, dtype=torch.bool)
     ratio = before = flips = None
-    if judge is not None and sample.shows is not None:
-        after = sample.shows.clone()
-        if len(moved):
-            after[moved] = shows(judge, images)
+    if after is not None and sample.shows is not None:
         before = Score.share("target_ratio", int(sample.shows.sum()), n)
         ratio = Score.share("target_ratio", int(after.sum()), n)
     if extractor is not None and sample.classes is not None:
-        changed = torch.zeros(n, dtype=torch.bool)
-        if len(moved):
-            changed[moved] = _classes(extractor, images) != sample.classes[moved]
         flips = Score.share("flips_never_had", int(changed[rest].sum()), int(rest.sum()))
     return Preview(
         feature=name,
