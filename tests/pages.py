@@ -33,6 +33,9 @@ class Page:
     """A page that is being served."""
 
     address: str
+    """Without the token."""
+    entrance: str
+    """As it was printed."""
     process: subprocess.Popen[str]
     folder: Path
     client: httpx.Client
@@ -76,10 +79,11 @@ def serving(folder: Path, *arguments: str, record: Path | None = None) -> Iterat
         told = process.stdout.readline()
         found = re.search(r"http://\S+", told)
         assert found, told
-        address = found.group().partition("?")[0].replace("0.0.0.0", "127.0.0.1")
-        with httpx.Client(base_url=address, timeout=120) as client:
+        entrance = re.sub(r"//[^/]*?(?=:\d+/)", "//127.0.0.1", found.group())
+        address, _, token = entrance.partition("?token=")
+        with httpx.Client(base_url=address, timeout=120, headers={"authorization": f"Bearer {token}"}) as client:
             wait(lambda: _alive(client))
-            yield Page(address, process, folder, client)
+            yield Page(address, entrance, process, folder, client)
     finally:
         process.send_signal(signal.SIGINT)
         try:

@@ -53,6 +53,7 @@ class Watched:
 
     def __init__(self, browser: Browser, served: Served, **context: object) -> None:
         self.context: BrowserContext = browser.new_context(**context)  # type: ignore[arg-type]
+        self.context.request.get(served.entrance)  # the cookie, as by the address that was printed
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(2 * MINUTE)
         self.address, self.complaints, self.requests = served.address, [], []
@@ -373,7 +374,7 @@ def test_a_killed_server_is_waited_for(browser: Browser, tmp_path: Path) -> None
     port = "0"
     with serving(tmp_path / "runs") as first:
         page = browser.new_page()
-        run = begin(page, first.address, "seven")
+        run = begin(page, first.entrance, "seven")
         port = first.address.rstrip("/").rpartition(":")[2]
         page.click(tile(page, 3))
         saved(page, first, run)

@@ -7,9 +7,11 @@ import io
 import json
 import random
 import shutil
+import socket
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -336,7 +338,7 @@ def test_no_other_file_is_served(page: Page, path: str) -> None:
 
 def asked(runs: Path, verb: str, path: str, **given: Any) -> httpx.Response:
     """One request to the page of a folder in this process; it has no painter."""
-    transport = httpx.ASGITransport(app.page(Desk(runs), frozenset({"page"})))
+    transport = httpx.ASGITransport(app.page(Desk(runs), frozenset({"page"}), "a-long-secret-token"))
 
     async def answer() -> httpx.Response:
         async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
@@ -496,6 +498,7 @@ def test_a_thousand_malformed_requests(page: Page, run: str) -> None:
 def test_remote_needs_a_token_and_takes_no_code(tmp_path: Path) -> None:
     token = "0123456789abcdef"
     with serving(tmp_path, "--host", "0.0.0.0", "--token", token) as remote:
+        del remote.client.headers["authorization"]
         assert remote.client.get("/api/start").status_code == 401
         remote.client.headers["authorization"] = f"Bearer {token}"
         assert remote.get("/api/start")["remote"]
@@ -514,6 +517,40 @@ def test_the_server_has_no_torch_and_no_outside_connection(page: Page, recorded:
     assert recorded.read_text() == "", "neither a connection nor a look-up of a name"
 
 
+@pytest.mark.parametrize(
+    ("port", "given", "address", "hosts"),
+    [(80, [], "http://127.0.0.1/", {"127.0.0.1", "localhost", "127.0.0.1:80"}),
+     (8000, [], "http://127.0.0.1:8000/", {"127.0.0.1:8000", "localhost:8000"}),
+     (8000, ["--host", "0.0.0.0"], f"http://{socket.gethostname()}:8000/", {f"{socket.gethostname()}:8000".lower()}),
+     (8000, ["--host", "::1"], "http://[::1]:8000/", {"[::1]:8000"})],
+)  # fmt: skip
+def test_the_printed_address_is_one_that_works(
+    port: int, given: list[str], address: str, hosts: set[str], command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    known = list[frozenset[str]]()
+    listening = SimpleNamespace(getsockname=lambda: ("", port))
+    monkeypatch.setattr("unfeature.commands.page._listen", lambda *_: listening)
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+    monkeypatch.setattr("unfeature.web.app.page", lambda desk, names, token: known.append(names))
+    said = command("open", tmp_path / "my runs", "--no-browser", "--token", "0123+456&789#abc%25", *given)
+    assert said.code == 0, said.err
+    assert f"{address}?token=0123%2B456%26789%23abc%2525" in said.out
+    assert hosts <= known[0] and ("127.0.0.1" in known[0]) == (port == 80)
+    assert f"unfeature open '{tmp_path}/my runs'" in said.out.replace("\n", "")
+
+
+def test_the_present_folder_may_be_a_run(command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    served = list[Any]()
+    monkeypatch.setattr("unfeature.commands.page._listen", lambda *_: SimpleNamespace(getsockname=lambda: ("", 8000)))
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+    monkeypatch.setattr("unfeature.web.app.page", lambda desk, *_: served.append(desk))
+    (tmp_path / "thick").mkdir()
+    (tmp_path / "thick" / "run.json").write_text("{}")
+    monkeypatch.chdir(tmp_path / "thick")
+    assert command("open", ".", "--no-browser").code == 0
+    assert (served[0].runs, served[0].first) == (tmp_path, "thick")
+
+
 def test_a_port_in_use_is_told(page: Page, command, tmp_path: Path) -> None:
     port = page.address.rstrip("/").rpartition(":")[2]
     with pytest.MonkeyPatch.context() as patch:
@@ -521,4 +558,5 @@ def test_a_port_in_use_is_told(page: Page, command, tmp_path: Path) -> None:
         said = command("open", tmp_path, "--port", port, "--no-browser")
     assert said.code == 2 and "cannot listen on 127.0.0.1" in said.err and "--port 0" in said.err
     assert command("open", tmp_path, "--host", "0.0.0.0", "--no-browser").code == 2
-    assert httpx.get(page.address + "api/start").status_code == 200
+    assert httpx.get(page.address + "api/start").status_code == 401, "other accounts of this machine reach it too"
+    assert page.client.get("/api/start").status_code == 200

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from unfeature.web.security import BODY, Guard
+from unfeature.web.security import BODY, Guard, own_token
 
 HOST = "127.0.0.1:8000"
 TOKEN = "a-long-secret-token"
@@ -36,11 +37,13 @@ def ask(
     path: str = "/",
     query: str = "",
     body: tuple[bytes, ...] = (b"",),
-    token: str = "",
     app: Any = _behind,
+    *,
+    known: bool = True,
+    remote: bool = False,
 ) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of one request."""
-    told = {"host": HOST} | (headers or {})
+    """Status, headers and body of one request, by somebody who is known or not."""
+    told = {"host": HOST} | ({"authorization": f"Bearer {TOKEN}"} if known else {}) | (headers or {})
     scope = {"type": "http", "method": method, "path": path, "query_string": query.encode()}
     scope["headers"] = [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
     parts, sent = list(body), []
@@ -51,7 +54,7 @@ def ask(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(Guard(app, frozenset({HOST, "localhost:8000"}), token)(scope, receive, send))
+    asyncio.run(Guard(app, frozenset({HOST, "localhost:8000"}), TOKEN, remote)(scope, receive, send))
     return sent[0]["status"], {k.decode(): v.decode() for k, v in sent[0]["headers"]}, sent[1]["body"]
 
 
@@ -101,37 +104,53 @@ def test_large_bodies_are_refused_before_and_while_they_are_read() -> None:
 
 
 def test_token_opens_once_and_leaves_the_address() -> None:
-    assert ask(token=TOKEN)[0] == 401
-    assert ask(query="token=wrong", token=TOKEN)[0] == 401
-    status, headers, _ = ask(query=f"token={TOKEN}", token=TOKEN)
+    assert ask(known=False)[0] == 401
+    assert ask(query="token=wrong", known=False)[0] == 401
+    status, headers, _ = ask(query=f"token={TOKEN}", known=False)
     assert status == 303 and headers["location"] == "/"
     assert "HttpOnly" in headers["set-cookie"] and "SameSite=Strict" in headers["set-cookie"]
     assert TOKEN not in headers["set-cookie"], "the cookie is not the token itself"
     cookie = headers["set-cookie"].partition(";")[0]
-    assert ask({"cookie": cookie}, token=TOKEN)[0] == 200
-    assert ask({"cookie": cookie[:-1] + "x"}, token=TOKEN)[0] == 401
-    assert ask({"cookie": "unfeature=; =;"}, token=TOKEN)[0] == 401
-    assert ask({"authorization": f"Bearer {TOKEN}"}, token=TOKEN)[0] == 200
+    assert ask({"cookie": cookie}, known=False)[0] == 200
+    assert ask({"cookie": cookie[:-1] + "x"}, known=False)[0] == 401
+    assert ask({"cookie": "unfeature=; =;"}, known=False)[0] == 401
+    for other in ('theme={"a": 1}', "a[b]=1", "unfeature=stale", "x", ""):  # ports of a host share cookies
+        assert ask({"cookie": f"{other}; {cookie}"}, known=False)[0] == 200, other
+    assert ask({"authorization": f"Bearer {TOKEN}"}, known=False)[0] == 200
 
 
 def test_redirection_stays_here() -> None:
-    assert ask(path="//evil.example/", query=f"token={TOKEN}", token=TOKEN)[1]["location"] == "/"
+    assert ask(path="//evil.example/", query=f"token={TOKEN}", known=False)[1]["location"] == "/"
 
 
 def test_annotators_need_their_own_link_only() -> None:
-    assert ask(path="/s/abc", token=TOKEN)[0] == 200
-    assert ask(path="/static/page.js", token=TOKEN)[0] == 200
-    assert ask(path="/api/start", token=TOKEN)[0] == 401
+    assert ask(path="/s/abc", known=False)[0] == 200
+    assert ask(path="/static/page.js", known=False)[0] == 200
+    assert ask(path="/api/start", known=False)[0] == 401
 
 
-def test_with_a_token_addresses_in_numbers_are_known() -> None:
-    bearer = {"authorization": f"Bearer {TOKEN}"}
-    assert ask(bearer | {"host": "10.0.0.7:8000"}, token=TOKEN)[0] == 200
-    assert ask(bearer | {"host": "[fe80::1]:8000"}, token=TOKEN)[0] == 200
-    assert ask(bearer | {"host": "rebound.example:8000"}, token=TOKEN)[0] == 421
+def test_addresses_in_numbers_are_known_where_others_can_reach_it() -> None:
+    for host in ("10.0.0.7:8000", "[fe80::1]:8000"):
+        assert ask({"host": host}, remote=True)[0] == 200
+        assert ask({"host": host})[0] == 421
+    assert ask({"host": "rebound.example:8000"}, remote=True)[0] == 421
+
+
+def test_a_token_of_ones_own_is_kept_where_nobody_else_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "page-token"
+    made = own_token(path)
+    assert len(made) >= 24 and own_token(path) == made, "a page that is open goes on with the next server"
+    assert path.stat().st_mode & 0o077 == 0
+    path.chmod(0o644)
+    assert own_token(path) != made, "others may have read it"
+    path.write_bytes(b"\xff")
+    assert len(own_token(path)) >= 24
+    (tmp_path / "file").touch()
+    one, other = (own_token(tmp_path / "file" / "page-token") for _ in range(2))
+    assert one != other and len(one) >= 24, "nowhere to keep it: for this time"
 
 
 def test_odd_bytes_in_headers_are_no_crash() -> None:
-    assert ask({"cookie": "unfeature=\xff\xfe; a=\x80"}, token=TOKEN)[0] == 401
-    assert ask({"authorization": "Bearer \xff"}, token=TOKEN)[0] == 401
-    assert ask(query="token=%ff%00", token=TOKEN)[0] == 401
+    assert ask({"cookie": "unfeature=\xff\xfe; a=\x80"}, known=False)[0] == 401
+    assert ask({"authorization": "Bearer \xff"}, known=False)[0] == 401
+    assert ask(query="token=%ff%00", known=False)[0] == 401

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import shlex
 import socket
 import webbrowser
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from cyclopts import Parameter
 
 from unfeature import console
 from unfeature.errors import BadFile, BadOption
+from unfeature.plugins import register
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 TOKEN = 16
 """Characters of a token at least."""
+
+HTTP = 80
+"""The port that browsers leave out of addresses."""
 
 
 def open_(
@@ -25,13 +31,16 @@ def open_(
     *,
     port: Annotated[int, Parameter(help="0: any that is free.")] = 0,
     host: Annotated[str, Parameter(help="Address to listen on; others than loopback need --token.")] = "127.0.0.1",
-    token: Annotated[str, Parameter(help=f"What others must know, at least {TOKEN} characters.")] = "",
+    token: Annotated[
+        str, Parameter(help=f"What others must know, at least {TOKEN} characters; on this machine alone one is made.")
+    ] = "",
     name: Annotated[
         tuple[str, ...], Parameter(help="Another name of this machine that browsers use; repeat the flag.", negative="")
     ] = (),
     browser: Annotated[bool, Parameter(help="Open the page in a browser.")] = True,
 ) -> None:
     """Serve until Ctrl-C."""
+    runs = runs if runs.name not in ("", "..") else runs.resolve()
     first = runs.name if (runs / "run.json").is_file() else ""
     serve(runs.parent if first else runs, first, port=port, host=host, token=token, names=name, browser=browser)
 
@@ -58,7 +67,10 @@ def serve(
     names: tuple[str, ...] = (),
     browser: bool = True,
 ) -> None:
-    """The server, until it is stopped; BadOption for an address that others can reach without a token."""
+    """The server, until it is stopped; BadOption for an address that others can reach without a token of the user's.
+
+    On loopback the user's own is made and kept: other accounts of this machine reach that too.
+    """
     remote = not is_loopback(host)
     if remote and len(token) < TOKEN:
         raise BadOption(
@@ -71,12 +83,15 @@ def serve(
 
     from unfeature.web.app import page
     from unfeature.web.desk import Desk
+    from unfeature.web.security import own_token
 
     listening = _listen(host, port)
     port = listening.getsockname()[1]
-    known = frozenset(f"{known}:{port}" for known in _names(host, remote, names)) | {n.lower() for n in names}
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
+    called = _names(host, remote, names)
+    known = frozenset(f"{name}:{port}" for name in called) | {n.lower() for n in (called if port == HTTP else names)}
+    shown = _shown(host) + (f":{port}" if port != HTTP else "")
+    token = token or own_token(register().with_name("page-token"))
+    address = f"http://{shown}/?token={quote(token, safe='')}"
     app = page(Desk(runs, first, remote=remote), known, token)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3
@@ -87,7 +102,7 @@ def serve(
         webbrowser.open(address)
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
-    console.then("Open it again:", f"unfeature open {runs / first if first else runs}")
+    console.then("Open it again:", f"unfeature open {shlex.quote(str(runs / first if first else runs))}")
 
 
 def is_loopback(host: str) -> bool:
@@ -96,6 +111,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _shown(host: str) -> str:
+    """The host as it stands in an address; this machine's name for all of its addresses."""
+    with contextlib.suppress(ValueError):  # of a name
+        host = socket.gethostname() if ipaddress.ip_address(host).is_unspecified else host
+    return f"[{host}]" if ":" in host else host
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -73,7 +73,7 @@ class Work(Asking):
     steps: int | None = Field(None, ge=1, le=1_000_000)
 
 
-def page(desk: Desk, hosts: frozenset[str], token: str = "") -> Guard:
+def page(desk: Desk, hosts: frozenset[str], token: str) -> Guard:
     """The whole application, guarded."""
     from unfeature.web.study import router as study_router
 
@@ -91,7 +91,7 @@ def page(desk: Desk, hosts: frozenset[str], token: str = "") -> Guard:
     app.include_router(router(desk))
     app.include_router(study_router(desk))
     _errors(app)
-    return Guard(app, hosts, token)
+    return Guard(app, hosts, token, desk.remote)
 
 
 def _errors(app: FastAPI) -> None:

@@ -1,4 +1,4 @@
-"""Who may ask the page for what: Host and Origin checked, a token where others can reach it, small bodies, no framing.
+"""Who may ask the page for what: Host and Origin checked, a token, small bodies, no framing.
 
 Plain ASGI, in front of everything else, so that no route can forget it.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import os
+import secrets
+import tempfile
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
 
@@ -27,6 +30,9 @@ BODY = 2 * 2**20
 TOO_LARGE = 413, "TooLarge", f"more than {BODY // 2**20} MiB were sent; expected a file of marks. Send less."
 
 COOKIE = "unfeature"
+
+LENGTH = 24
+"""Random bytes of a token of ours, and characters at least."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -55,9 +61,11 @@ class Guard:
 
     app: App
     hosts: frozenset[str]
-    """Values of the Host header that are ours, in lower case; with a token, addresses in numbers are too."""
-    token: str = ""
-    """Needed for everything but annotators' own links; empty on loopback."""
+    """Values of the Host header that are ours, in lower case."""
+    token: str
+    """Needed for everything but annotators' own links: other accounts of this machine reach loopback too."""
+    remote: bool = False
+    """Others can reach it: addresses in numbers are ours too."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
@@ -105,7 +113,7 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str, str] | None:
         host, origin = headers.get("host", "").lower(), headers.get("origin")
-        if host not in self.hosts and not (self.token and _is_address(host)):
+        if host not in self.hosts and not (self.remote and _is_address(host)):
             return 421, "WrongHost", "this server is not known under that name; expected its own. Use its own address."
         if scope["method"] not in ("GET", "HEAD"):
             if origin is None and headers.get("sec-fetch-site", "same-origin") != "same-origin":
@@ -119,18 +127,36 @@ class Guard:
 
     def _brings_token(self, scope: Scope) -> bool:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        return bool(self.token) and scope["method"] == "GET" and _same(given, self.token)
+        return scope["method"] == "GET" and _same(given, self.token)
 
     def _known(self, scope: Scope, headers: dict[str, str]) -> bool:
         path = scope["path"]
-        if not self.token or path.startswith(("/s/", "/static/")):
+        if path.startswith(("/s/", "/static/")):
             return True
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        try:
-            morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            morsel = None
-        return _same(bearer, self.token) or (morsel is not None and _same(morsel.value, self.cookie_value()))
+        return _same(bearer, self.token) or any(_same(value, self.cookie_value()) for value in _cookies(headers))
+
+
+def own_token(path: Path) -> str:
+    """The user's own, kept in a file that nobody else can read; one for this time where none can be kept."""
+    with suppress(OSError, UnicodeDecodeError):
+        kept = path.read_text(encoding="ascii")
+        if len(kept) >= LENGTH and not path.stat().st_mode & 0o077:
+            return kept
+    made = secrets.token_urlsafe(LENGTH)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # for its owner alone
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(made)
+        os.replace(temporary, path)
+    return made
+
+
+def _cookies(headers: dict[str, str]) -> list[str]:
+    """Values of ours; others on this host may have any form, and ports share them."""
+    parts = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
+    return [value for name, _, value in parts if name == COOKIE]
 
 
 def _is_address(host: str) -> bool:
