@@ -197,6 +197,14 @@ def test_attacks_are_in_it_where_they_are_of_this_copy(tiny_run: Path, tmp_path:
     assert any("attacks.json is of another judge" in text for text in examine(packed(other), other).findings)
 
 
+def test_a_folder_at_the_root_takes_nothing_else_with_it() -> None:
+    """However short its name: containers mount runs as /r or /p."""
+    page = '<p>one</p> /p/x.py, --keep a=/p/y.csv "/p". /price /p1 <img src="data:image/png;base64,A/pB/p/C/r==">'
+    assert text_without_paths(page, {"/p"}) == (
+        '<p>one</p> p/x.py, --keep a=p/y.csv "p". /price /p1 <img src="data:image/png;base64,A/pB/p/C/r==">'
+    )
+
+
 def test_a_preview_by_another_judge_is_found(plain: bytes) -> None:
     files = unpacked("d.zip", plain)
     assert json.loads(files["preview.json"])["judge"]["about"]["name"] == "slant"

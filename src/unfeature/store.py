@@ -82,6 +82,11 @@ class Run:
 
     folder: Path
 
+    @property
+    def quoted(self) -> str:
+        """The folder as it stands in a command to be pasted."""
+        return shlex.quote(str(self.folder))
+
     def path(self, name: str) -> Path:
         """Where a file of the run lies."""
         return self.folder / name
@@ -188,7 +193,7 @@ class Run:
     def _maker(self, name: str) -> str:
         """The command that makes a file."""
         verb = MAKES[name]
-        return f"unfeature {verb} {shlex.quote(str(self.folder))} {NEEDS.get(verb, '')}".rstrip()
+        return f"unfeature {verb} {self.quoted} {NEEDS.get(verb, '')}".rstrip()
 
     def write(self, name: str, data: bytes) -> Path:
         """Write a file; one that is there and differs is kept in history/. Of torchrun's processes one alone writes."""

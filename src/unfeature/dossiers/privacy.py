@@ -8,8 +8,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 _WHOLE = re.compile(r"~\w*/|/|\.\./")
-_PATH = re.compile(r"(?<![\w+/.~\\-])(?<!base64,)(?:~\w*|(?:\.\./)*\.\.)?/(?:[\w.@+~%\\-]+/)+(?=[\w.@+~%\\-])")
+_PATH = re.compile(r"(?<![\w+/.~\\-])(?:~\w*|(?:\.\./)*\.\.)?/(?:[\w.@+~%\\-]+/)+(?=[\w.@+~%\\-])")
 """The folders before a name, inside a sentence."""
+
+_START, _END = r"(?<![\w</])", r"(?!\w)"
+"""Around a known path: a tag's end or a longer name is none, however short the path."""
+
+_DATA = re.compile(r"(data:[\w/.+-]+;base64,[A-Za-z0-9+/=]+)")
 
 
 def paths_in(value: object) -> set[str]:
@@ -51,7 +56,8 @@ def _known(paths: Iterable[str]) -> re.Pattern[str] | None:
     if not whole:
         return None
     folders = [(path[: path.rindex("/") + 1], path[path.rindex("/") + 1 :]) for path in whole]
-    return re.compile("|".join(f"{_escaped(folder)}(?={_escaped(name)})" for folder, name in folders))
+    ways = "|".join(f"{_escaped(folder)}(?={_escaped(name)}{_END})" for folder, name in folders)
+    return re.compile(f"{_START}(?:{ways})")
 
 
 def _escaped(text: str) -> str:
@@ -76,4 +82,7 @@ def _mapped(value: Any, known: re.Pattern[str] | None) -> Any:
 
 
 def _cleaned(text: str, known: re.Pattern[str] | None) -> str:
-    return _PATH.sub("", known.sub("", text) if known else text)
+    """Whatever is not data of a picture."""
+    parts = _DATA.split(text)
+    parts[::2] = [_PATH.sub("", known.sub("", part) if known else part) for part in parts[::2]]
+    return "".join(parts)

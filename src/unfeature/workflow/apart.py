@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +115,7 @@ def check_apart(run: Run, generator: Generator, judges: Mapping[str, Judge], gui
         raise BadOption(
             f'the judge "{reference}" {why}, which guided ({guide.what}); expected one that had no hand in the '
             "feature, since whatever guides is never what judges. Name a network that was trained apart from it, or a "
-            f"measurement:  unfeature mark {shlex.quote(str(run.folder))} ... --judge FILE.py:NAME"
+            f"measurement:  unfeature mark {run.quoted} ... --judge FILE.py:NAME"
         )
 
 

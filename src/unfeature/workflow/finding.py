@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +46,7 @@ def find(
         feedback = run.read_as("feedback.json", Feedback)
         if not feedback.positives or not feedback.negatives:
             sides = len(feedback.positives), len(feedback.negatives)
-            raise NotEnoughFeedback(feedback.feature, *sides, shlex.quote(str(run.folder)))
+            raise NotEnoughFeedback(feedback.feature, *sides, run.quoted)
         check_examples(options, feedback)
         request = run.read_as("request.json", Request)
         others = together(run.folder, options.also, generator)

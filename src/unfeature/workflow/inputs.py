@@ -142,7 +142,7 @@ def the_decider(run: Run, generator: Generator, seed: int) -> Judge:
     if judge is not None:
         return judge
     request = run.read_as("request.json", Request)
-    named = f"{run.folder} {shlex.quote(request.feature)}"
+    named = f"{run.quoted} {shlex.quote(request.feature)}"
     marks = shlex.quote(str(run.path("feedback.json")))
     by = {CLIP: f"{CLIP} ...", SOURCE: marks}.get(request.by, request.by)
     raise MissingStep(
@@ -225,7 +225,7 @@ def the_feature(run: Run, generator: Generator) -> tuple[Feature, dict[str, Any]
     if found_from != run.read_as("feedback.json", Feedback).id:
         raise MissingStep(
             f"the feature in {run.folder} was found from other marks than those there now; expected the same. "
-            f"Find it again:  unfeature find {run.folder}"
+            f"Find it again:  unfeature find {run.quoted}"
         )
     if feature.generator != generator.spec.id:
         raise WrongGenerator("feature", feature.generator, generator.spec.id)
@@ -253,7 +253,7 @@ def the_unlearned(run: Run, generator: Generator) -> tuple[Generator, dict[str, 
         why = "has begun anew and is not finished" if not finished else "was for another feature than the one there now"
         raise MissingStep(
             f"training in {run.folder} {why}; expected it done for this feature. "
-            f"Finish it:  unfeature unlearn {run.folder}"
+            f"Finish it:  unfeature unlearn {run.quoted}"
         )
     student = generator.copy()
     fill(student.module, tensors, str(run.path(name)))

@@ -187,7 +187,7 @@ def _check_marks(feedback: Feedback, gallery: Gallery, path: str, run: Run) -> N
         )
     if not feedback.positives or not feedback.negatives:
         counts = len(feedback.positives), len(feedback.negatives)
-        raise NotEnoughFeedback(feedback.feature, *counts, str(run.folder))
+        raise NotEnoughFeedback(feedback.feature, *counts, run.quoted)
 
 
 def _write_request(run: Run, feature: str, by: str, judge: str, deciding: Judge | None, options: MarkOptions) -> None:

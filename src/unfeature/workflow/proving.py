@@ -177,7 +177,7 @@ def report(folder: str | Path) -> list[Path]:
         feedback = run.read_as("feedback.json", Feedback)
         counts = {side: len(getattr(feedback, side)) for side in ("positives", "negatives", "unsure")}
         facts: dict[str, Any] = {
-            "command": f"unfeature report {run.folder}",
+            "command": f"unfeature report {run.quoted}",
             "feedback": {**counts, "source": feedback.source},
             "steps": f"{training['step']}; {training['stopped']}",
             "unlearn options": training["options"],
@@ -208,17 +208,17 @@ def _check_same(
     if result.result.id != student.spec.id or result.options.get("mark") != request.to_json():
         raise MissingStep(
             f"the evaluation in {run.folder} is of another training or request than those there now; expected the "
-            f"same. Measure again:  unfeature evaluate {run.folder}"
+            f"same. Measure again:  unfeature evaluate {run.quoted}"
         )
     if content_id(teachers.feature) != content_id(feature):
         raise MissingStep(
             f"the preview in {run.folder} is of another feature than the one there now; expected the same. Measure "
-            f"again:  unfeature preview {run.folder}"
+            f"again:  unfeature preview {run.quoted}"
         )
     if teachers.judge is not None and not teachers.judged_by(told_of(run, judge)):
         raise MissingStep(
             f"the preview in {run.folder} is by another judge than the one there now; expected the same. Measure "
-            f"again:  unfeature preview {run.folder}"
+            f"again:  unfeature preview {run.quoted}"
         )
 
 
@@ -234,7 +234,7 @@ def _attacks(run: Run, unlearned: str, judge: Judge, feature: dict[str, Any], fa
         return found
     facts["attacks"] = (
         "left out, since they were made on another copy, for another feature or by another judge; attack again: "
-        f"unfeature attack {run.folder}"
+        f"unfeature attack {run.quoted}"
     )
     return None
 

@@ -225,7 +225,7 @@ class Viewer:
         feedback = self._feedback()
         if not feedback.positives or not feedback.negatives:
             sides = len(feedback.positives), len(feedback.negatives)
-            raise NotEnoughFeedback(feedback.feature, *sides, str(self.run.folder))
+            raise NotEnoughFeedback(feedback.feature, *sides, self.run.quoted)
         seeds = [*feedback.positives[:LEARNT], *feedback.negatives[:LEARNT]]
         labels = np.arange(len(seeds)) < len(feedback.positives[:LEARNT])
 
