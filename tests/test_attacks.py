@@ -318,13 +318,28 @@ def searched_inside(called: str, **places: float) -> AttackResult:
         ([relearnt("unlearned", {"8": None}), relearnt("control", {"8": 50})], ""),
         ([relearnt("unlearned", {"1": 1}), relearnt("control", {"1": 50})], ""),
         ([relearnt("unlearned", {"8": 1})], ""),
+        ([relearnt("unlearned", {"8": 0}), relearnt("control", {"8": 50})], ""),
+        (_shares("pruning", original=0.1, unlearned=0.09), "pruning brings it to 9.0 %."),
+        (_shares("pruning", original=0.1, unlearned=0.05), ""),
         ([relearnt("unlearned", {"8": 1}), relearnt("control", {"7": 50})], ""),
     ],
 )
 def test_the_verdict_says_what_attacks_bring_back(results: list[AttackResult], words: str) -> None:
-    told = brought_back(Attacks({"guide": "any"}, tuple(results), {}))
+    shares = Score.share("target_ratio", 1000, 10_000), Score.share("target_ratio", 20, 10_000)
+    told = brought_back(Attacks({"guide": "any"}, tuple(results), {}), *shares)
     assert (words in told and told.startswith("Somebody who has the weights")) if words else told == ""
-    assert brought_back(None) == ""
+    assert brought_back(None, *shares) == ""
+
+
+def test_what_the_copy_shows_anyway_was_not_brought_back_and_half_of_a_rare_feature_was() -> None:
+    def told(before: int, after: int, brought: float) -> str:
+        shares = (Score.share("target_ratio", hits, 10_000) for hits in (before, after))
+        return brought_back(Attacks({}, tuple(_shares("quantisation", unlearned=brought)), {}), *shares)
+
+    assert told(3000, 2300, 0.22) == told(3000, 2300, 0.26) == "", "it is there as it is"
+    assert "rounding to 8 bits brings it to 40.0 %" in told(3000, 2300, 0.40)
+    assert "rounding to 8 bits brings it to 4.0 %" in told(400, 1, 0.04)
+    assert told(400, 1, 0.01) == ""
 
 
 def test_relearning_is_compared_with_the_control() -> None:

@@ -154,9 +154,21 @@ def test_reduced_blames_the_student_of_a_good_teacher() -> None:
 
 def test_identity_fails_even_where_the_feature_was_rare() -> None:
     assert verdict(_evaluation(0.0994, flips=0.0, drift=0.0, coverage=0.86)).status == "failed"
-    rare = verdict(_evaluation(0.002, original=0.002, flips=0.0, drift=0.0))
+    rare = verdict(_evaluation(0.02, original=0.02, flips=0.0, drift=0.0))
     assert rare.status == "failed"
     assert "still there" in rare.sentence
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.0, 0.0), (0.0002, 0.0), (0.002, 0.002)])
+def test_nothing_is_proved_of_what_the_original_hardly_shows(before: float, after: float) -> None:
+    outcome = verdict(_evaluation(after, original=before, flips=0.0, drift=0.0))
+    assert outcome.status == "failed"
+    assert "Thick strokes: nothing proved. " in outcome.sentence and "still there" not in outcome.sentence
+    assert "the judge hardly finds it in the original" in outcome.sentence
+
+
+def test_two_shares_of_the_same_samples_differ_where_the_interval_of_their_difference_says_so() -> None:
+    assert verdict(_evaluation(0.0001, original=0.001)).status == "removed", "their own intervals just meet"
 
 
 def test_one_and_the_same_image_fails_as_a_collapse() -> None:

@@ -20,7 +20,6 @@ from unfeature.features.guides import ALONE, Helpers, unheard
 from unfeature.features.kept import away_from_kept, by_marks, kept_told, shows_kept
 from unfeature.features.strata import (
     confounding,
-    newcombe,
     orthogonalised,
     readouts,
     residualised_vector,
@@ -29,6 +28,7 @@ from unfeature.features.strata import (
     translate_along,
 )
 from unfeature.generators.loading import load_generator
+from unfeature.intervals import newcombe
 from unfeature.options import FindOptions
 from unfeature.protocols import Generator, Judge
 from unfeature.seeds import stream

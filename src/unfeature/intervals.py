@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unfeature.artifacts import Score
 
 Z95 = 1.959963984540054
 """Two-sided 95 % quantile of the normal distribution."""
@@ -18,6 +22,16 @@ def wilson(hits: int, n: int, z: float = Z95) -> tuple[float, float]:
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     low, high = max(0.0, centre - half), min(1.0, centre + half)
     return 0.0 if hits == 0 else low, 1.0 if hits == n else high  # exact there, where rounding would miss by 1e-19
+
+
+def newcombe(first: Score, second: Score) -> tuple[float, float]:
+    """95 % interval of the difference of two independent shares, from their Wilson intervals; (-1, 1) without data."""
+    if not first.n or not second.n:
+        return -1.0, 1.0
+    value = first.value - second.value
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
+    return max(-1.0, value - below), min(1.0, value + above)
 
 
 def rogan_gladen(ratio: float, true_positive_rate: float, false_positive_rate: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -249,8 +250,8 @@ def marks_from_file(path: Path, gallery: Gallery, feature: str) -> Feedback:
         raise BadFile(
             f"{path} has no mark in it; expected 1 (shows it), 0 or ? in its column mark. Mark some pictures."
         )
-    if len(set(seen)) < len(seen):
-        twice = next(seed for seed in seen if seen.count(seed) > 1)
+    twice = next((seed for seed, times in Counter(seen).items() if times > 1), None)
+    if twice is not None:
         raise BadFile(f"{path} marks seed {twice} twice; expected one mark a picture. Remove one.")
     generator = value.get("generator", gallery.generator)
     told = value.get("source")

@@ -16,7 +16,6 @@ docs/explanation/correlated-features.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +28,7 @@ from unfeature import paper
 from unfeature.artifacts import Score
 from unfeature.errors import BadOption, NothingLeft, ShapeError, TooFewMarks
 from unfeature.features.noise import Flags, Values
-from unfeature.intervals import holm
+from unfeature.intervals import holm, newcombe
 
 Codes = NDArray[np.int64]
 
@@ -204,16 +203,6 @@ def _confounded(name: str, table: list[list[int]], p: float) -> Confounded:
     difference = Score("difference", value, low, high, first.n + second.n)
     serious = p < CHANCE and max(low, -high) >= SERIOUS
     return Confounded(name, first, second, difference, p, serious, _sentence(name, first, second, serious))
-
-
-def newcombe(first: Score, second: Score) -> tuple[float, float]:
-    """95 % interval of the difference of two independent shares, from their Wilson intervals; (-1, 1) without data."""
-    if not first.n or not second.n:
-        return -1.0, 1.0
-    value = first.value - second.value
-    below = math.hypot(first.value - first.low, second.high - second.value)
-    above = math.hypot(first.high - first.value, second.value - second.low)
-    return max(-1.0, value - below), min(1.0, value + above)
 
 
 def _sentence(name: str, first: Score, second: Score, serious: bool) -> str:

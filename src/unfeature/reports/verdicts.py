@@ -7,7 +7,7 @@ from typing import Literal
 
 from unfeature.artifacts import Attacks, Evaluation, Row, Score
 from unfeature.errors import MissingStep
-from unfeature.intervals import samples_under
+from unfeature.intervals import newcombe, samples_under
 from unfeature.options import LEAST_COUNTED, MOST_COUNTED
 from unfeature.reports.withstood import brought_back
 from unfeature.reports.words import changed, count, first, judged_flips, percent, sentence_start, with_range
@@ -42,22 +42,23 @@ class Verdict:
 
 def verdict(evaluation: Evaluation, attacks: Attacks | None = None) -> Verdict:
     """Removed, reduced or failed, and what attacks brought back; MissingStep where rows have no target ratio."""
-    outcome, more = _measured(evaluation), brought_back(attacks)
+    ratios = _ratio(evaluation, "original"), _ratio(evaluation, "unlearned")
+    outcome, more = _measured(evaluation, *ratios), brought_back(attacks, *ratios)
     return Verdict(outcome.status, f"{outcome.sentence} {more}") if more else outcome
 
 
-def _measured(evaluation: Evaluation) -> Verdict:
-    """Of fresh samples."""
-    before, after = _ratio(evaluation, "original"), _ratio(evaluation, "unlearned")
+def _measured(evaluation: Evaluation, before: Score, after: Score) -> Verdict:
+    """Of fresh samples, by the shares of the original and of the copy that show it."""
     unlearned = evaluation.row("unlearned")
     name = sentence_start(evaluation.feature.strip()) or "The feature"
     change = f"{percent(before.value)} of the pictures showed it before, {with_range(after)} do now"
-    lower = after.high < before.low
+    lower = newcombe(before, after)[0] > 0
     broken = [
         text for test in (_collapse, _damage, _replaced, _strange, _deceiving) if (text := test(evaluation, unlearned))
     ]
     if not lower or broken:
-        return Verdict("failed", _failure(name, change, lower, broken))
+        rare = before.high <= evaluation.wanted_ratio
+        return Verdict("failed", _failure(name, change, broken, lower=lower, rare=rare))
     unknown = _unmeasured(evaluation, unlearned)
     if reached(after, evaluation.wanted_ratio) and not unknown:
         gone = f"{name}: gone{_doubt(after, evaluation.wanted_ratio)}"
@@ -182,10 +183,13 @@ def _deceiving(evaluation: Evaluation, unlearned: Row) -> str:
     )
 
 
-def _failure(name: str, change: str, lower: bool, broken: list[str]) -> str:
+def _failure(name: str, change: str, broken: list[str], *, lower: bool, rare: bool) -> str:
     damage = "; ".join(broken)
     if lower:
         return f"{name}: failed. {change}, but {damage}."
+    if rare:
+        hardly = "the judge hardly finds it in the original, so nothing can be proved of its removal"
+        return f"{name}: nothing proved. {change}: {hardly}" + (f"; and {damage}." if damage else ".")
     return f"{name}: still there. {change}" + (f"; and {damage}." if damage else ".")
 
 
