@@ -16,6 +16,7 @@ from unfeature.metrics.distribution import distribution
 from unfeature.metrics.edits import EditMade
 from unfeature.metrics.ratio import TargetRatio, corrected, declares_rates
 from unfeature.protocols import Look, Paired, Reference
+from unfeature.reports.words import interval
 
 REFERENCE = Reference("tiny", torch.zeros(2, 2), torch.zeros(2, 2))
 
@@ -57,10 +58,23 @@ def test_a_ratio_is_not_corrected_without_rates() -> None:
     assert not declares_rates({"name": "net"})
     with pytest.raises(BadOption, match='judge "net" declares no true_positive_rate and false_positive_rate'):
         corrected(Score.share("target_ratio", 1, 10), {"name": "net"})
-    with pytest.raises(BadOption, match="cannot be corrected"):
-        corrected(
-            Score.share("target_ratio", 1, 10), {"name": "net", "true_positive_rate": 0.1, "false_positive_rate": 0.2}
-        )
+
+
+@pytest.mark.parametrize(
+    ("hit", "false"), [(0.1, 0.2), (0.5, 0.5), ("high", 0.1), (95, 2), (float("nan"), 0.1), (0.9, -0.1), ([0.9], 0.1)]
+)
+def test_rates_that_are_none_are_refused(hit: object, false: object) -> None:
+    about = {"name": "net", "true_positive_rate": hit, "false_positive_rate": false}
+    with pytest.raises(BadOption, match='judge "net" declares true_positive_rate .* expected shares from 0 to 1'):
+        corrected(Score.share("target_ratio", 1, 10), about)
+
+
+def test_a_share_below_the_declared_errors_has_no_interval_and_says_why() -> None:
+    about = {"name": "net", "true_positive_rate": 0.9, "false_positive_rate": 0.05}
+    told = corrected(Score.share("target_ratio", 10, 1000), about)
+    assert (told.value, told.low, told.high) == (0.0, 0.0, 0.0) and "it sees less than it errs" in told.note
+    assert interval(told.name, told) == "no interval: it sees less than it errs"
+    assert "errs" not in corrected(Score.share("target_ratio", 45, 1000), about).note, "0.05 is within its interval"
 
 
 def test_drift_by_group() -> None:

@@ -81,13 +81,15 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """(mean, low, high): the mean of independent values with Student's 95 % interval; no width for a single one."""
     n = len(values)
     mean = math.fsum(values) / n
-    if n == 1:
-        return mean, mean, mean
+    half = student(math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n), n) if n > 1 else 0.0
+    return mean, mean - half, mean + half
+
+
+def student(deviation: float, n: int) -> float:
+    """Half of Student's 95 % interval of a mean of n > 1 values that has this standard deviation (of the mean)."""
     from scipy.special import stdtrit
 
-    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
-    half = float(stdtrit(n - 1, 0.975)) * deviation
-    return mean, mean - half, mean + half
+    return float(stdtrit(n - 1, 0.975)) * deviation
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -2,8 +2,8 @@
 
 For a latent z whose picture shows the feature the search wants z' with the least
 
-    J(z') = softplus((s(f(z')) - s*) / T) + DISTANCE |z' - z|^2 / d + SHELL (|z'|^2 - |z|^2)^2 / d^2
-            + PIXELS |f(z') - f(z)|_1 + KL(keep(f(z)) || keep(f(z')))                                            (10)
+    J(z') = softplus((s(f(z')) - s*) / T) + DISTANCE |z' - z|^2 / d + SHELL (|z'|^2 - |z|^2)^2 / d
+            + PIXELS mean |f(z') - f(z)| + KL(keep(f(z)) || keep(f(z')))                                            (10)
 
 where s is the guide's log odds in standard deviations over the generator's samples, s* what counts as gone, and
 latents are in standard deviations of the generator's own. Instead of a search for every z, a network psi with

@@ -18,7 +18,7 @@ from torchmetrics.image.inception import InceptionScore as _InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from unfeature.artifacts import Score
-from unfeature.intervals import Z95
+from unfeature.intervals import Z95, student
 from unfeature.metrics.samples import Samples, check_rows, count_name
 from unfeature.protocols import Paired, Reference
 
@@ -65,7 +65,7 @@ class InceptionScore:
         self.samples.add(batch.after.logits)
 
     def compute(self) -> list[Score]:
-        """One score in [1, classes]; the interval is the normal one of the mean over the splits."""
+        """One score in [1, classes]; the interval is Student's of the mean over the splits."""
         logits = self.samples.ordered()
         n = len(logits)
         splits = max(2, min(SPLITS, n // 100))
@@ -75,13 +75,13 @@ class InceptionScore:
             metric = _InceptionScore(feature=_Features(logits.shape[1]), splits=splits)
             metric.update(logits)
             mean, deviation = (float(v) for v in metric.compute())
-        half = Z95 * deviation / math.sqrt(splits)
+        half = student(deviation / math.sqrt(splits), splits)
         return [
             Score(
                 f"is{count_name(n)}_{self.extractor}",
                 mean,
-                mean - half,
-                mean + half,
+                max(1.0, mean - half),
+                min(float(logits.shape[1]), mean + half),
                 n,
                 higher_is_better=True,
                 note=f"mean of {splits} splits; interval from the spread between them",
@@ -169,7 +169,8 @@ def _kernel_score(name: str, rows: Tensor, reference: Tensor, what: str) -> Scor
     """Mean over random subsets. They overlap, so their spread over sqrt(subsets) would be far too narrow an interval.
 
     The mean over many subsets of m out of n nears the estimate on all n, whose variance is at most about m/n that of
-    one subset (a U-statistic's falls with 1/n, or faster where the sources are equal).
+    one subset (a U-statistic's falls with 1/n, or faster where the sources are equal). Subsets of the same n images
+    spread less than independent ones would, by the part 1 - m/n (sampling without replacement).
     """
     reference = reference.detach().cpu().double()
     check_rows(f"the kernel distance's reference ({what} of the original)", reference, least=4)
@@ -180,7 +181,7 @@ def _kernel_score(name: str, rows: Tensor, reference: Tensor, what: str) -> Scor
         metric.update(reference.float(), real=True)  # float32 moves the score by 1e-7 and takes half the time
         metric.update(rows.float(), real=False)
         value, deviation = (float(v) for v in metric.compute())
-    half = Z95 * deviation * math.sqrt(size / fewest + 1.0 / SUBSETS)
+    half = Z95 * deviation * math.sqrt(size / (fewest - size) + 1.0 / SUBSETS)
     note = (
         f"to {len(reference)} {what} of the original; mean of {SUBSETS} overlapping subsets of {size}; "
         f"interval: spread of one subset, scaled to {fewest} images"

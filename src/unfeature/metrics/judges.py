@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unfeature.errors import BadFile, BadOption, ShapeError
 from unfeature.metrics import MEASUREMENTS
+from unfeature.metrics.ratio import check_rates
 from unfeature.protocols import AttributeJudge, Judge, Measurement
 from unfeature.tables import resolve
 
@@ -197,7 +198,7 @@ def guarded(reference: str, function: Any, role: str = "judge") -> Callable[[Ten
 
 
 def _facts(reference: str, about: Any, role: str) -> dict[str, Any]:
-    """What it tells of itself, as result files hold it; BadFile for what JSON cannot say."""
+    """What it tells of itself, as result files hold it; BadFile for what JSON cannot say, BadOption for odd rates."""
     try:
         facts = dict(about)
         json.dumps(facts, sort_keys=True)
@@ -206,4 +207,5 @@ def _facts(reference: str, about: Any, role: str) -> dict[str, Any]:
             f'{role} "{reference}" has an `about` that is not JSON ({error}); expected a dict of plain numbers, text '
             "and lists. Mend the file, for instance with `float(...)` around a number of numpy."
         ) from error
+    check_rates(reference, facts)
     return facts

@@ -276,7 +276,9 @@ def figure(name: str, score: Score) -> str:
 def interval(name: str, score: Score) -> str:
     """Its 95 % interval in the same form: `0.21 to 0.43 %`; of none, why: `no interval: one block`."""
     if score.low == score.high:
-        why = (reason for reason in ("one block", "too few images") if reason in score.note)
+        why = (
+            reason for reason in ("one block", "too few images", "it sees less than it errs") if reason in score.note
+        )
         return f"no interval: {next(why, 'one picture' if score.n == 1 else 'no spread')}"
     known = MEASURES.get(family(name))
     if known is not None and known.percent:
