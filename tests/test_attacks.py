@@ -20,6 +20,7 @@ from unfeature.attacks.interpolation import between
 from unfeature.attacks.places import inner_places
 from unfeature.attacks.pruning import pruned
 from unfeature.attacks.quantisation import quantised, rounded
+from unfeature.attacks.scenes import gap
 from unfeature.attacks.searching import climb, latents_of
 from unfeature.attacks.typical import Typical
 from unfeature.drawing import frozen
@@ -291,6 +292,19 @@ def _shares(name: str, **targets: float) -> list[AttackResult]:
         AttackResult(name, called, called, (Score.share("any", round(100 * share), 100),), (curve,), {}, "data:,")
         for called, share in targets.items()
     ]
+
+
+def test_distances_are_never_below_zero_and_one_picture_has_no_interval() -> None:
+    scores = {score.name: score for score in gap(torch.tensor([0.01, 0.001]), torch.tensor([0.002, 0.011]))}
+    assert scores["distance_with"].low == scores["distance_without"].low == 0.0 > scores["gap"].low
+    result = AttackResult(
+        "inversion", "unlearned", "", tuple(gap(torch.tensor([0.01]), torch.tensor([0.02]))), (), {}, ""
+    )
+    section = attack_section(Attacks({"guide": "any"}, (result,), {}))
+    assert section is not None
+    (group,) = section.table.groups
+    cells = [cell for _, cells in group.lines for cell in cells]
+    assert {cell.interval for cell in cells if cell is not None} == {"no interval: one picture"}
 
 
 def searched_inside(called: str, **places: float) -> AttackResult:

@@ -314,8 +314,11 @@ def test_other_extractors_and_sizes_are_understood() -> None:
     evaluation = dataclasses.replace(fake_evaluation(), rows=tuple(rows), extractor={"name": "faces"}, floor={})
     page = render_html(evaluation, None, [], fake_pictures(), {})
     assert "Other figures" not in page
-    assert "changed class" in page
-    assert "fd500_faces_to_all" in page
+    assert "changed class" not in page and "flips_untouched" not in page, "its classes are not those of the pictures"
+    assert "placebo" not in page and "fd500_faces_to_all" in page
+    own = dataclasses.replace(evaluation, extractor={"name": "faces", "class_word": "hair"})
+    page = render_html(own, None, [], fake_pictures(), {})
+    assert "changed hair" in page and "flips_untouched" in page and "by a placebo" in page
 
 
 def test_large_pictures_are_shrunk_to_fit() -> None:

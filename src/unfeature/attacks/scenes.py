@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -123,4 +123,5 @@ def matched(scene: Scene, seed: int, count: int) -> tuple[Tensor, Tensor]:
 def gap(with_it: Tensor, without: Tensor) -> list[Score]:
     """(m,), (m,): how far pictures with the feature are missed, how far the same without it, and the difference."""
     sides = {"distance_with": with_it, "distance_without": without, "gap": with_it - without}
-    return [Score(name, *mean_interval(values.tolist()), len(values)) for name, values in sides.items()]
+    scores = [Score(name, *mean_interval(values.tolist()), len(values)) for name, values in sides.items()]
+    return [score if score.name == "gap" else replace(score, low=max(0.0, score.low)) for score in scores]

@@ -8,7 +8,7 @@ from typing import Any
 
 from unfeature.artifacts import AttackResult, Attacks, Curve, Score
 from unfeature.reports.tables import Cell, FullTable, Group, Head
-from unfeature.reports.words import count, direction, number, percent, percent_range
+from unfeature.reports.words import count, direction, interval, number, percent, percent_range
 
 TARGETS = {"original": "Original", "unlearned": "Unlearned", "control": "Never had it"}
 WHERE = {"original": "the original", "unlearned": "the unlearned copy", "control": "the control that never had it"}
@@ -244,5 +244,7 @@ def _value(score: Score) -> str:
 def _cell(score: Score | None) -> Cell | None:
     if score is None:
         return None
+    if score.low == score.high:
+        return Cell(_value(score), interval(score.name, score), count(score.n))
     plain = f"{number(score.low)} to {number(score.high)}"
     return Cell(_value(score), plain if score.name in PLAIN else percent_range(score.low, score.high), count(score.n))

@@ -200,8 +200,9 @@ def _sections(evaluation: Evaluation, preview: Preview | None, facts: Mapping[st
     yield Section("Samples", "Every picture comes from one numbered seed. No two ranges meet.", tuple(samples))
     network = "The network whose features stand behind the distances, precision, recall, density, coverage and classes."
     yield Section("Extractor", network, tuple(_flat(evaluation.extractor)))
-    classes = {key: value for key, value in evaluation.collateral.items() if key != "matrix"}
-    yield Section("Side effects against a placebo", _placebo(evaluation), tuple(_flat(classes)))
+    if "class_word" in evaluation.extractor:  # other classes say nothing of these pictures
+        classes = {key: value for key, value in evaluation.collateral.items() if key != "matrix"}
+        yield Section("Side effects against a placebo", _placebo(evaluation), tuple(_flat(classes)))
     named = "Names made from the content itself: equal names, equal bytes."
     yield Section("Identity", named, _identity(evaluation, preview))
     if preview is not None:

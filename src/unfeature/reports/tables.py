@@ -107,14 +107,18 @@ def main_table(evaluation: Evaluation) -> MainTable:
 
 
 def full_table(evaluation: Evaluation) -> FullTable:
-    """Every score of every row and of the floor, the known ones in reading order and the unknown ones last."""
+    """Every score of every row and of the floor, the known ones in reading order and the unknown ones last.
+
+    Of flips only those that mean something: classes that are not the pictures' own say nothing of them.
+    """
     noun = class_word(evaluation.extractor)
     rows = [*evaluation.rows, *([Row(FLOOR, FLOOR_ABOUT, evaluation.floor)] if evaluation.floor else [])]
     samples: dict[str, Score] = {}
     for row in rows:
         samples = {**row.scores, **samples}
-    order = list(MEASURES)
-    names = sorted(samples, key=lambda name: order.index(family(name)) if family(name) in MEASURES else len(order))
+    order, own = list(MEASURES), "class_word" in evaluation.extractor
+    told = [name for name in samples if own or not name.startswith("flips_")]
+    names = sorted(told, key=lambda name: order.index(family(name)) if family(name) in MEASURES else len(order))
     groups = []
     for title in GROUPS:
         members = [name for name in names if measure(name, samples[name], noun).group == title]
