@@ -295,7 +295,8 @@ def test_out_of_reach_the_search_looks_for_the_lowest_that_does_not_go_too_far()
 
 
 def test_an_adjusted_search_erases_at_its_own_strength() -> None:
-    found = Counterfactual(QUICK).find(GENERATOR, GALLERY, FEEDBACK)
+    options = QUICK.model_copy(update={"finder": "counterfactual", "trials": FindOptions().trials})
+    found = Counterfactual(options).find(GENERATOR, GALLERY, FEEDBACK)
     latents = GENERATOR.sample_latents(np.arange(60_000, 61_000))
     harder = found.adjusted(found.threshold - 0.3, 0.5)
     assert bool((harder.contains(latents) >= found.contains(latents)).all())

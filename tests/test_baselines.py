@@ -56,6 +56,14 @@ def change(name: str, **more: Any) -> tuple[float, float]:
     return float(moved[FLAGS].mean()), float(moved[~FLAGS].mean())
 
 
+@pytest.mark.parametrize("name", [name for name in UNLEARNERS if name not in ("amnesia", "repulsion")])
+def test_a_penalty_is_of_those_who_weigh_the_weights(name: str) -> None:
+    with pytest.raises(
+        BadOption, match=f"penalty is 3.0, but unlearner {name} does not use it; .* --unlearner amnesia"
+    ):
+        resolve("unlearner", UNLEARNERS, name)(UnlearnOptions(penalty=3)).unlearn(GENERATOR, FEATURE)
+
+
 @pytest.mark.parametrize("name", [name for name in UNLEARNERS if name != "distillation"])
 def test_options_that_an_unlearner_does_not_use_are_refused(name: str) -> None:
     made = resolve("unlearner", UNLEARNERS, name)

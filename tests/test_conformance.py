@@ -27,7 +27,7 @@ from unfeature.metrics import EXTRACTORS, MEASUREMENTS, METRICS
 from unfeature.metrics.judges import CutJudge, load_measurement
 from unfeature.metrics.ratio import TargetRatio
 from unfeature.options import AttackOptions, FindOptions, UnlearnOptions
-from unfeature.protocols import Judge
+from unfeature.protocols import Finder, Judge
 from unfeature.seeds import stream
 from unfeature.tables import resolve
 from unfeature.testing import (
@@ -133,12 +133,17 @@ def test_shipped_generators_are_recognised_by_their_shapes(name: str) -> None:
     assert read == {**read, **{key: value for key, value in card["arguments"].items() if key in read}}
 
 
-PLAIN = FindOptions(extractor="", samples=2000, search_steps=100)
+def finder(name: str) -> Finder:
+    """With options that make it quick."""
+    made = resolve("finder", FINDERS, name)
+    searches = {} if "search_steps" in made.unused else {"search_steps": 100}
+    found: Finder = made(FindOptions(extractor="", samples=2000, **searches))
+    return found
 
 
 @pytest.mark.parametrize("name", FINDERS)
 def test_finders(name: str) -> None:
-    check_finder(lambda: resolve("finder", FINDERS, name)(PLAIN))
+    check_finder(lambda: finder(name))
 
 
 QUICK = AttackOptions(
@@ -154,7 +159,7 @@ def test_attacks(name: str) -> None:
 
 def test_every_kind_of_feature_comes_from_a_finder() -> None:
     generator = TinyGenerator()
-    found = [resolve("finder", FINDERS, name)(PLAIN).find(generator, *tiny_marks(generator)) for name in FINDERS]
+    found = [finder(name).find(generator, *tiny_marks(generator)) for name in FINDERS]
     assert {feature.state()[1]["kind"] for feature in found} | {"stand-in", "several"} == set(FEATURES)
 
 

@@ -35,6 +35,7 @@ from unfeature.testing import TinyExtractor, TinyGenerator, TinyJudge, tiny_mark
 GENERATOR = TinyGenerator()
 GALLERY, FEEDBACK = tiny_marks(GENERATOR, 1500)
 PLAIN = FindOptions(extractor="", samples=3000, search_steps=150)
+DIRECTION = FindOptions(extractor="", samples=3000)
 
 
 @dataclass(frozen=True)
@@ -363,11 +364,11 @@ def test_few_marks_give_a_better_direction_by_way_of_fresh_samples() -> None:
     few = replace(FEEDBACK, positives=FEEDBACK.positives[:15], negatives=FEEDBACK.negatives[:15])
     from unfeature.features.linear import Linear
 
-    plain, pseudo = Linear(PLAIN).find(GENERATOR, GALLERY, few), PseudoLabels(PLAIN).find(GENERATOR, GALLERY, few)
+    plain, pseudo = (made(DIRECTION).find(GENERATOR, GALLERY, few) for made in (Linear, PseudoLabels))
     assert abs(float(pseudo.vector[0])) > abs(float(plain.vector[0]))
     assert abs(float(pseudo.vector[0])) > 0.95
     with pytest.raises(BadOption, match="expected auto, pooled or a number"):
-        PseudoLabels(replace_(PLAIN, threshold="balanced")).find(GENERATOR, GALLERY, FEEDBACK)
+        PseudoLabels(replace_(DIRECTION, threshold="balanced")).find(GENERATOR, GALLERY, FEEDBACK)
 
 
 def test_a_direction_leaves_alone_what_is_kept(latents: Tensor) -> None:
@@ -380,8 +381,8 @@ def test_a_direction_leaves_alone_what_is_kept(latents: Tensor) -> None:
         positives=tuple(s for s in FEEDBACK.positives if leans[s] >= 0.5),
         negatives=tuple(s for s in FEEDBACK.negatives if leans[s] < 0.5),
     )
-    plain = Linear(PLAIN).find(GENERATOR, GALLERY, confused)
-    kept = Linear(replace_(PLAIN, keep=("tilt=soft.py:tilted",)), helpers()).find(GENERATOR, GALLERY, confused)
+    plain = Linear(DIRECTION).find(GENERATOR, GALLERY, confused)
+    kept = Linear(replace_(DIRECTION, keep=("tilt=soft.py:tilted",)), helpers()).find(GENERATOR, GALLERY, confused)
     assert kept.along is not None and torch.equal(kept.vector, plain.vector)
     assert abs(float(plain.vector[1])) > 0.3 and abs(float(kept.along[1])) < 0.05
     flags = kept.contains(latents)

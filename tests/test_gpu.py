@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL, Command
-from test_conformance import PLAIN, QUICK, example_of
+from test_conformance import QUICK, example_of, finder
 
 from unfeature import devices, workflow
 from unfeature.artifacts import Evaluation
@@ -127,7 +127,7 @@ def tiny_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", FINDERS)
 def test_finders_search_through_it(name: str, tiny_on_gpu: None) -> None:
-    check_finder(lambda: resolve("finder", FINDERS, name)(PLAIN))
+    check_finder(lambda: finder(name))
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ import torch
 from unfeature import paper
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.errors import BadFile, BadOption, NotEnoughFeedback, WrongGenerator
-from unfeature.features import load_feature
+from unfeature.features import FINDERS, load_feature
 from unfeature.features.guides import ALONE
 from unfeature.features.linear import Linear, LinearFeature
 from unfeature.features.pseudo import PseudoLabels
 from unfeature.options import FindOptions
+from unfeature.presets import over_preset
+from unfeature.tables import resolve
 from unfeature.testing import TinyGenerator, TinyJudge, tiny_marks
 
 GENERATOR = TinyGenerator()
@@ -38,6 +41,24 @@ def test_recovers_the_latent_behind_the_feature() -> None:
     assert float(feature.vector[0]) > 0.98
     assert float(torch.linalg.vector_norm(feature.vector)) == pytest.approx(1)
     assert (feature.name, feature.generator) == ("large", GENERATOR.spec.id)
+
+
+@pytest.mark.parametrize(
+    ("finder", "given", "use"),
+    [("linear", {"search_steps": 9}, "counterfactual"), ("linear", {"trials": 77}, "auto"),
+     ("pseudo-label", {"seconds": 3.0}, "auto"), ("pseudo-label", {"search_steps": 9}, "counterfactual"),
+     ("counterfactual", {"trials": 77}, "auto"), ("counterfactual", {"vector": "raw"}, "linear")],
+)  # fmt: skip
+def test_options_that_a_finder_does_not_use_are_refused(finder: str, given: dict[str, Any], use: str) -> None:
+    made, (name, value) = resolve("finder", FINDERS, finder), next(iter(given.items()))
+    with pytest.raises(BadOption, match=f"{name} is {value}, but finder {finder} does not use it; .* --finder {use}"):
+        made(FindOptions(finder=finder, **given)).find(GENERATOR, GALLERY, FEEDBACK)
+
+
+def test_what_a_preset_alone_says_of_finding_is_not_refused() -> None:
+    options = over_preset("auto", {"find": {"finder": "linear"}}).find
+    assert options.trials != FindOptions().trials and options.model_fields_set == {"finder"}
+    assert find(options).threshold == find().threshold
 
 
 def test_recovers_a_known_direction_from_marks_by_projection() -> None:

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
+from unfeature.errors import BadFile, BadOption, NotEnoughFeedback, WrongGenerator
 from unfeature.features.guides import ALONE, Helpers, Progress, unheard
 from unfeature.options import FindOptions
+
+USERS = {"trials": "auto", "seconds": "auto", "search_steps": "counterfactual", "vector": "linear"}
+"""Option of some finders only -> one that uses it."""
 
 
 class FinderBase:
     """Constructed as the table says; a subclass has `find`."""
+
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Options of others, which it does not look at: refused where they are given."""
 
     def __init__(
         self, options: FindOptions, helpers: Helpers = ALONE, seed: int = 0, on_step: Progress = unheard
     ) -> None:
         self.options, self.helpers, self.seed, self.on_step = options, helpers, seed, on_step
 
-    @staticmethod
-    def check(generator: str, gallery: Gallery, feedback: Feedback) -> None:
-        """NotEnoughFeedback, WrongGenerator; BadFile for marks outside the gallery."""
+    def check(self, generator: str, gallery: Gallery, feedback: Feedback) -> None:
+        """NotEnoughFeedback, WrongGenerator; BadFile for marks outside the gallery.
+
+        BadOption for an option of others that was given, not by a preset.
+        """
+        for name in filter(self.options.model_fields_set.__contains__, self.unused):
+            value, default = getattr(self.options, name), getattr(FindOptions(), name)
+            if value != default:
+                raise BadOption(
+                    f"{name} is {value}, but finder {self.options.finder} does not use it; expected {default}. "
+                    f"Leave it out, or name one that does:  --finder {USERS[name]}"
+                )
         for what, made_for in (("gallery", gallery.generator), ("feedback", feedback.generator)):
             if made_for != generator:
                 raise WrongGenerator(what, made_for, generator)

@@ -157,6 +157,8 @@ class CounterfactualFeature:
 class Counterfactual(FinderBase):
     """Finder: a guide from the marks, thousands of fresh samples, and the search learnt on those that show it."""
 
+    unused = ("trials", "seconds", "vector")
+
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> CounterfactualFeature:
         """The feature the marks show. NotEnoughFeedback, TooFewMarks, WrongGenerator, BadFile, BadOption."""
         self.check(generator.spec.id, gallery, feedback)

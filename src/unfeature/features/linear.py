@@ -84,6 +84,8 @@ class LinearFeature:
 class Linear(FinderBase):
     """Finder of the paper's direction and threshold from marked latents."""
 
+    unused = ("search_steps", "trials", "seconds")
+
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> LinearFeature:
         """The marked pictures' direction.
 

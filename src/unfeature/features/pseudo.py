@@ -38,6 +38,8 @@ def regression_vector(latents: Tensor, scores: Tensor) -> Tensor:
 class PseudoLabels(FinderBase):
     """Finder of a direction and threshold like the paper's, from what a probe says of fresh samples."""
 
+    unused = ("search_steps", "trials", "seconds")
+
     def find(self, generator: Generator, gallery: Gallery, feedback: Feedback) -> LinearFeature:
         """Where the probe's log odds rise. NotEnoughFeedback, TooFewMarks, WrongGenerator, BadFile, BadOption."""
         self.check(generator.spec.id, gallery, feedback)

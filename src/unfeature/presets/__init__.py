@@ -31,9 +31,12 @@ def read_options(path: str | Path | None = None, base: str = "") -> RunOptions:
 
 
 def over_preset(base: str, given: dict[str, Any]) -> RunOptions:
-    """What is given over a preset, where one is named; of training that alone counts as set. UnknownName, BadOption."""
+    """What is given over a preset, where one is named; that alone counts as set. UnknownName, BadOption."""
     made = RunOptions.parse(laid_over(preset_values(base) if base else {}, given))
-    made.unlearn.model_fields_set.intersection_update(given.get("unlearn", {}))
+    for verb in ("find", "unlearn"):
+        getattr(made, verb).model_fields_set.intersection_update(given.get(verb, {}))
+    for name, other in made.also.items():
+        other.find.model_fields_set.intersection_update(given.get("also", {}).get(name, {}).get("find", {}))
     return made
 
 

@@ -23,7 +23,7 @@ from unfeature.unlearners.training import Training
 class AscendingDescending(Loop):
     """Away from pictures with the feature, at those without."""
 
-    unused = DISTILLED
+    unused = (*DISTILLED, "penalty")
 
     def losses(self, batch: Batch) -> paper.Losses:
         """L of this file; `unlearn` is what is ascended."""

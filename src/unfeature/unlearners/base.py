@@ -10,6 +10,9 @@ from unfeature.protocols import Checkpoint, Feature, Generator
 from unfeature.unlearners import UNLEARNERS
 from unfeature.unlearners.stopping import SequentialWilson
 
+USERS = {"penalty": "amnesia"}
+"""Option -> an unlearner that uses it, where that is not distillation."""
+
 
 class Unlearning:
     """Constructed as the table says; a subclass has `unlearn`."""
@@ -33,7 +36,7 @@ class Unlearning:
             if value and value != default:
                 raise BadOption(
                     f"{name} is {value}, but unlearner {self._named()} does not use it; expected {default}. "
-                    "Leave it out, or name one that does:  --unlearner distillation"
+                    f"Leave it out, or name one that does:  --unlearner {USERS.get(name, 'distillation')}"
                 )
 
     def _named(self) -> str:

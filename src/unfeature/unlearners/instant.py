@@ -39,7 +39,7 @@ PASS_PIXELS = 2**18
 """Pixels made in one pass."""
 
 
-UNUSED = ("against_search", "shortfall", "warm_start", "perceptual_rest", "device")
+UNUSED = ("against_search", "shortfall", "warm_start", "perceptual_rest", "penalty", "device")
 """Options of training; an edit is made where the generator lies."""
 
 

@@ -40,7 +40,7 @@ Gradient = dict[str, Tensor]
 class Loop:
     """Student g, teacher f, and the arithmetic of one step; a subclass says `losses` at least."""
 
-    unused: ClassVar[tuple[str, ...]] = ()
+    unused: ClassVar[tuple[str, ...]] = ("penalty",)
     """Options that it does not look at: refused where they are given."""
 
     def __init__(

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from unfeature import paper
 from unfeature.unlearners.bank import Batch
-from unfeature.unlearners.loop import Gradient
+from unfeature.unlearners.loop import DISTILLED, Gradient
 from unfeature.unlearners.negatives import OneSided
 from unfeature.unlearners.training import Training
 
@@ -48,6 +48,8 @@ def repulsion(weights: Mapping[str, Tensor], shunned: Gradient, width: Tensor) -
 
 class Repelled(OneSided):
     """Pictures without the feature, and distance from the adapted weights."""
+
+    unused = DISTILLED
 
     def prepare(self) -> None:
         """The pool, w_N and |w_0 - w_N|^2."""

@@ -38,7 +38,7 @@ def salient(gradient: Gradient) -> dict[str, Tensor]:
 class Masked(Distilling):
     """Distillation through the mask."""
 
-    unused = ("warm_start",)
+    unused = ("warm_start", "penalty")
 
     def prepare(self) -> None:
         """The mask, of batches without searched latents; then the pool."""
