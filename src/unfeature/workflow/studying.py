@@ -168,9 +168,9 @@ def _work(
     with run.held(new=True):
         for name, saved in {"run": about, "gallery": gallery, "request": request, "feedback": part.feedback}.items():
             run.write_json(f"{name}.json", saved.to_json())
-    find(run.folder, FindOptions(**asked["find"]))
+    find(run.folder, FindOptions.model_construct(set(), **asked["find"]))  # of which none counts as given here
     preview(run.folder, PreviewOptions(**asked["preview"]))
-    unlearn(run.folder, UnlearnOptions(**asked["unlearn"]), on_step=on_step)
+    unlearn(run.folder, UnlearnOptions.model_construct(set(), **asked["unlearn"]), on_step=on_step)
     if request.judge:
         evaluate(run.folder, EvaluateOptions(**asked["evaluate"]))
     run.write_json("done.json", {"key": key})
