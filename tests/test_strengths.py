@@ -55,6 +55,19 @@ def test_thinning_keeps_both_ends(length: int) -> None:
     assert kept[0] == 0 and kept[-1] == length - 1 and len(kept) == min(length, SHOWN) == len(set(kept))
 
 
+def test_pictures_too_many_to_keep_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, judge = TinyGenerator(), TinyJudge()
+    feature = Linear(FindOptions()).find(generator, *tiny_marks(generator, 400))
+    kept = teacher.draw(generator, judge, None, 300, 0)
+    monkeypatch.setattr(teacher, "KEPT", 0)
+    again = teacher.draw(generator, judge, None, 300, 0)
+    assert kept.images is not None and again.images is None
+    told = [teacher.measure(generator, feature, sample, judge, None, "large") for sample in (kept, again)]
+    assert told[0].ratio == told[1].ratio and told[0].drift_rest.value == pytest.approx(told[1].drift_rest.value)
+    first = [teacher.pairs(generator, feature, sample) for sample in (kept, again)]
+    assert (first[0] == first[1]).all()
+
+
 def test_where_every_picture_shows_it_the_strongest_is_taken() -> None:
     generator, judge = TinyGenerator(), TinyJudge()
     feature = Linear(FindOptions()).find(generator, *tiny_marks(generator, 400))

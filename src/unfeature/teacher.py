@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from unfeature.artifacts import Preview, Score
-from unfeature.drawing import drawn, parts, pictures_at_once, shows
+from unfeature.drawing import batches, made, parts, pictures_at_once, shows
 from unfeature.images import Pixels, to_pixels
 from unfeature.intervals import mean_interval
 from unfeature.protocols import Extractor, Feature, Generator, Judge
@@ -18,14 +19,20 @@ PAIRS = 16
 """Pictures in the preview's grid, each original beside teacher."""
 
 
+KEPT = 2**27
+"""Values of the original's pictures that are kept for every teacher; of more each is made again where it is wanted."""
+
+
 @dataclass(frozen=True)
 class Sample:
-    """Fresh samples of the original, made and judged once for every teacher that is compared."""
+    """Fresh samples of the original, judged once for every teacher that is compared."""
 
+    generator: Generator
+    """The original."""
     latents: Tensor
     """(n, d)."""
-    images: Tensor
-    """(n, c, h, w)."""
+    images: Tensor | None
+    """(n, c, h, w); None where they are too many to keep."""
     shows: Tensor | None
     """(n,) bool: the judge finds the feature; None where nobody judges."""
     classes: Tensor | None
@@ -37,18 +44,26 @@ class Sample:
 
     def rows(self, indices: Tensor) -> Sample:
         """Those at the indices (m,)."""
-        told = (part if part is None else part[indices] for part in (self.shows, self.classes))
-        return Sample(self.latents[indices], self.images[indices], *told)
+        told = (part if part is None else part[indices] for part in (self.images, self.shows, self.classes))
+        return Sample(self.generator, self.latents[indices], *told)
+
+    def pictures(self, indices: Tensor) -> Tensor:
+        """(m,) -> (m, c, h, w): the original's at these."""
+        return self.images[indices] if self.images is not None else made(self.generator, self.latents[indices])
 
 
 def draw(generator: Generator, judge: Judge | None, extractor: Extractor | None, n: int, seed: int) -> Sample:
     """`n` fresh samples from the preview stream of run `seed`."""
-    latents, images = drawn(generator, stream("preview", seed, 0, n))
-    found = shows(judge, images) if judge is not None else None
-    classes = None
-    if extractor is not None and hasattr(extractor, "class_word"):
-        classes = _classes(extractor, images)
-    return Sample(latents, images, found, classes)
+    keep = n * math.prod(generator.spec.image_shape) <= KEPT
+    own = extractor if extractor is not None and hasattr(extractor, "class_word") else None
+    latents, kept, found, classes = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
+    for some, images in batches(generator, stream("preview", seed, 0, n)):
+        latents.append(some)
+        kept += [images] if keep else []
+        found += [shows(judge, images)] if judge is not None else []
+        classes += [_classes(own, images)] if own is not None else []
+    told = (torch.cat(side) if side else None for side in (kept, found, classes))
+    return Sample(generator, torch.cat(latents), *told)
 
 
 def _classes(extractor: Extractor, images: Tensor) -> Tensor:
@@ -80,7 +95,7 @@ def measure(
         erased = feature.erase(latents) if copy is None and len(moved) else latents
         for at, part in zip(parts(maker, moved), parts(maker, erased), strict=True) if len(moved) else ():
             images = maker.synthesize(part)
-            drift[at] = (images - sample.images[at]).abs().mean(dim=(1, 2, 3)).cpu()
+            drift[at] = (images - sample.pictures(at)).abs().mean(dim=(1, 2, 3)).cpu()
             if judge is not None and after is not None:
                 after[at] = shows(judge, images)
             if extractor is not None and sample.classes is not None:
@@ -125,5 +140,5 @@ def pairs(generator: Generator, feature: Feature, sample: Sample) -> Pixels:
     order = order if len(order) else torch.arange(min(PAIRS, len(flagged)))
     with torch.no_grad():
         after = generator.synthesize(feature.erase(sample.latents[order]))
-    both = torch.stack([sample.images[order], after], dim=1).flatten(0, 1)
+    both = torch.stack([sample.pictures(order), after], dim=1).flatten(0, 1)
     return to_pixels(both)

@@ -75,11 +75,13 @@ def measure(
     def told(feature: LinearFeature, used: teacher.Sample) -> Preview:
         return teacher.measure(generator, feature, used, judge, extractor, base.name)
 
+    pictures = without.pictures(torch.arange(len(without.latents)))
+
     @torch.no_grad()
     def rough(feature: LinearFeature) -> tuple[float, float]:
         rest, edited = (generator.synthesize(feature.erase(s.latents)) for s in (without, with_it))
         left = (judge.score(edited) >= 0.5).float().mean() if len(edited) else 0.0
-        change = (rest - without.images).abs().mean() if len(rest) else 0.0
+        change = (rest - pictures).abs().mean() if len(rest) else 0.0
         return float(change), float(left)
 
     variants = grid(base, sample.latents)
