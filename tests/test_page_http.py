@@ -100,7 +100,8 @@ def test_a_damaged_run_is_left_out_of_the_start_and_the_others_are_there(file: s
             run.write_json("run.json", {"spec": SPEC, "seed": 0})
         run.write_json("request.json", {"feature": name})
         run.write_json("feedback.json", Feedback(name, "g@0", (1,), (2,)).to_json())
-        facts = {"unfeature": json.dumps({"feedback": run.read_as("feedback.json", Feedback).id})}
+        found = {"feedback": run.read_as("feedback.json", Feedback).id, "generator": "g@0"}
+        facts = {"unfeature": json.dumps(found)}
         for made in ("feature", "unlearned"):
             head = json.dumps({"__metadata__": facts}).encode()
             run.write(f"{made}.safetensors", len(head).to_bytes(8, "little") + head)
@@ -422,6 +423,20 @@ def test_a_report_is_of_the_run_as_it_is_now(tiny_run: Path) -> None:
     assert desk.stage("run") == "trained", "the report is of another copy"
     workflow.report(tiny_run)
     assert desk.stage("run") == "proved" and [given(file) for file in proof] == [200] * 3 + [409]
+
+
+def test_nothing_of_another_generator_is_shown_as_of_the_one_there_now(tiny_run: Path) -> None:
+    workflow.dossier(tiny_run)
+    desk, trained = Desk(tiny_run.parent), Run(tiny_run).read("unlearned.safetensors")
+    assert desk.stage("run") == "proved" and desk.jobs.state(tiny_run)["state"] == "done"
+    workflow.sample(tiny_run, "mnist-gan", o.SampleOptions(count=100))
+    about = Desk(tiny_run.parent).about("run")
+    assert about["stage"] == "marking" and about["files"] == []
+    assert about["marks"] == {"shows": [], "unsure": [], "without": []}
+    assert asked(tiny_run.parent, "GET", "/api/runs/run/report").status_code == 409
+    assert desk.jobs.state(tiny_run)["state"] == "none"
+    workflow.mark(tiny_run, "thickness", "thickness", o.MarkOptions(per_side=20))
+    assert Run(tiny_run).read("unlearned.safetensors") == trained and desk.stage("run") == "marking"
 
 
 def test_hostile_names_are_refused_or_only_text(page: Page) -> None:

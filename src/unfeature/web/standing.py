@@ -7,6 +7,7 @@ import zipfile
 from typing import Literal
 
 from unfeature.artifacts import Feedback, content_id
+from unfeature.marks import generator_of
 from unfeature.store import Run, TrainingState
 
 Stage = Literal["marking", "trained", "proved"]
@@ -34,13 +35,22 @@ def holds(run: Run, file: str, reached: Stage) -> bool:
     return file != "dossier.zip" or _packed(run)
 
 
+def marked(run: Run) -> str:
+    """Id of the marks there now; empty where there are none, or none of this run's generator. BadFile."""
+    if not run.has("feedback.json"):
+        return ""
+    feedback = run.read_as("feedback.json", Feedback)
+    return feedback.id if feedback.generator == generator_of(run) else ""
+
+
 def of_these_marks(run: Run) -> bool:
-    """Whether the run's feature was found from its marks as they are now."""
-    if not run.has("feature.safetensors") or not run.has("feedback.json"):
+    """Whether the run's feature was found from its marks as they are now, in its generator as it is now."""
+    marks = marked(run)
+    if not marks or not run.has("feature.safetensors"):
         return False
+    facts = run.read_facts("feature.safetensors")
     with run.making_sense("feature.safetensors"):
-        found_from: str = run.read_facts("feature.safetensors")["feedback"]
-    return found_from == run.read_as("feedback.json", Feedback).id
+        return bool((facts["feedback"], facts["generator"]) == (marks, generator_of(run)))
 
 
 def trained(run: Run) -> bool:
