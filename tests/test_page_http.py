@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import random
 import shutil
@@ -118,7 +119,7 @@ def test_a_sheet_shows_the_pictures_of_its_seeds(page: Page, run: str) -> None:
     cells = sheet.reshape(8, 28, 8, 28).swapaxes(1, 2).reshape(64, 28, 28)
     assert np.abs(cells.astype(int) - pixels).max() <= 1
     about = page.get(f"/api/runs/{run}")
-    named = page.client.get(f"/api/runs/{run}/sheets/2.png", params={"g": about["generator_id"]})
+    named = page.client.get(f"/api/runs/{run}/sheets/2.png", params={"g": about["pictures"]})
     assert "immutable" in named.headers["cache-control"]
     assert page.client.get(f"/api/runs/{run}/sheets/2.png").headers["cache-control"] == "no-store"
 
@@ -437,6 +438,43 @@ def test_nothing_of_another_generator_is_shown_as_of_the_one_there_now(tiny_run:
     assert desk.jobs.state(tiny_run)["state"] == "none"
     workflow.mark(tiny_run, "thickness", "thickness", o.MarkOptions(per_side=20))
     assert Run(tiny_run).read("unlearned.safetensors") == trained and desk.stage("run") == "marking"
+
+
+def test_an_open_page_sees_what_the_command_line_makes_of_a_run(tmp_path: Path) -> None:
+    folder, desk, seen, number = tmp_path / "run", Desk(tmp_path), set(), itertools.count()
+
+    def told(index: int = 5) -> tuple[dict[str, Any], Feedback]:
+        desk.opened("run").apply("browser", next(number), [(index, "shows")])
+        seen.add(desk.about("run")["pictures"])
+        return desk.about("run"), Run(folder).read_as("feedback.json", Feedback)
+
+    workflow.sample(folder, "mnist-vae", o.SampleOptions(count=40))
+    workflow.request(folder, "thick")
+    assert told()[1].feature == "thick"
+    workflow.request(folder, "slant", "slant")
+    about, feedback = told(6)
+    assert about["feature"] == feedback.feature == "slant" and len(seen) == 1
+    workflow.sample(folder, "mnist-vae", o.SampleOptions(count=40, seed=1))
+    about, feedback = told()
+    assert about["seed"] == 1 and about["marks"]["shows"] == [5] and len(seen) == 2
+    assert feedback.positives == (int(stream("gallery", 1, 5, 6)[0]),)
+    shutil.rmtree(folder)
+    workflow.sample(folder, "mnist-gan", o.SampleOptions(count=40))
+    workflow.request(folder, "thin")
+    about, feedback = told()
+    assert feedback.generator == load_generator("mnist-gan").spec.id and about["feature"] == "thin"
+    assert feedback.positives == (5,) and len(seen) == 3
+
+
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"arguments": {"width": 2}}, {"weights": "other.pth"}])
+def test_pictures_kept_by_a_browser_are_named_by_all_they_depend_on(changed: dict[str, Any], tmp_path: Path) -> None:
+    run, desk = Run(tmp_path / "run"), Desk(tmp_path)
+    about = {"spec": SPEC, "generator": "x.py:load", "weights": None, "arguments": {"width": 1}, "seed": 0}
+    run.write_json("run.json", about)
+    run.write_json("request.json", {"feature": "f"})
+    before = desk.opened("run").marks.asked.pictures
+    run.write_json("run.json", about | changed)
+    assert desk.opened("run").marks.asked.pictures != before
 
 
 def test_hostile_names_are_refused_or_only_text(page: Page) -> None:

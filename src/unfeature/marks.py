@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from unfeature.artifacts import Feedback, Gallery, GeneratorSpec
+from unfeature.artifacts import Feedback, Gallery, GeneratorSpec, content_id
 from unfeature.errors import BadFile, BadOption, WrongGenerator
 from unfeature.options import GALLERY_LENGTH
 from unfeature.seeds import stream
@@ -31,6 +31,8 @@ class Asked:
     feature: str
     generator: str
     seed: int
+    pictures: str
+    """Hash of all that they depend on: another where index i is another picture."""
 
 
 def generator_of(run: Run) -> str:
@@ -45,8 +47,9 @@ def asked(run: Run) -> Asked:
     generator, about, request = generator_of(run), run.read_json("run.json"), run.read_json("request.json")
     with run.making_sense("run.json"):
         seed = int(about["seed"])
+    pictures = content_id([generator, seed, *(about.get(part) for part in ("generator", "weights", "arguments"))])
     with run.making_sense("request.json"):
-        return Asked(TypeAdapter(str).validate_python(request["feature"]), generator, seed)
+        return Asked(TypeAdapter(str).validate_python(request["feature"]), generator, seed, pictures)
 
 
 class Marks:

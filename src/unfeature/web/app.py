@@ -213,7 +213,7 @@ def _add_pictures(routes: APIRouter, desk: Desk) -> None:
     async def wall(name: str, number: int, g: str = "") -> Response:
         if not 0 <= number < SHEETS:
             raise MissingStep(f"there is no sheet {number}; expected 0 to {SHEETS - 1}.")
-        known = g == desk.opened(name).marks.asked.generator
+        known = g == desk.opened(name).marks.asked.pictures
         return _png(await desk.look(name, "wall", number), FOREVER if known else "no-store")
 
     @routes.post("/api/runs/{name}/front")

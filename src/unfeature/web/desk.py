@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 from unfeature import __version__, zoo
 from unfeature.errors import MissingStep, RunBusy, UnfeatureError
-from unfeature.marks import SIDES, Marks
+from unfeature.marks import SIDES, Marks, asked
 from unfeature.metrics import MEASUREMENTS
 from unfeature.store import Run
 from unfeature.web import standing
@@ -97,6 +98,7 @@ class Desk:
         self.painter = Painter()
         self.jobs, self.studies = Jobs("train"), Jobs("study")
         self._open: dict[str, OpenRun] = {}
+        self._one = threading.Lock()
 
     def folder(self, name: str) -> Path:
         """Where a run of that name lies; UnknownRun for a name that is none of a run's here."""
@@ -118,20 +120,24 @@ class Desk:
         return next(path for path in numbered if not path.exists())
 
     def opened(self, name: str) -> OpenRun:
-        """A run's marks, read once and again where somebody else has written them."""
-        folder = self.folder(name)
-        if name not in self._open:
-            self._open.setdefault(name, OpenRun(Marks(Run(folder))))  # one of them, whoever came first
-        self._open[name].marks.load()
-        return self._open[name]
+        """A run's marks, read once and again where somebody else has written them, or what is marked, or whose."""
+        run = Run(self.folder(name))
+        now = asked(run)
+        with self._one:  # whoever comes first opens it, for all
+            known = self._open.get(name)
+            if known is None:
+                known = self._open[name] = OpenRun(Marks(run))
+            elif known.marks.asked != now:  # browsers go on counting
+                known.marks = Marks(run)
+        known.marks.load()
+        return known
 
     async def changed(self, name: str, change: Callable[[OpenRun], Found]) -> Found:
         """Change a run's marks, one request at a time; RunBusy while a copy is trained on them."""
-        run = self.opened(name)
-        async with run.lock:
+        async with self.opened(name).lock:
             if self.locked(name):
                 raise RunBusy("the copy is being trained on these marks; expected it done or stopped. Stop it first.")
-            return await asyncio.to_thread(change, run)
+            return await asyncio.to_thread(change, self.opened(name))
 
     def locked(self, name: str) -> bool:
         """Whether marks have to stay as they are."""
@@ -183,7 +189,7 @@ class Desk:
             "name": name,
             "feature": marks.asked.feature,
             "generator": about["generator"],
-            "generator_id": marks.asked.generator,
+            "pictures": marks.asked.pictures,
             "seed": marks.asked.seed,
             "image": about["spec"]["image_shape"],
             "stage": stage,
