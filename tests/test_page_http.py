@@ -8,6 +8,7 @@ import itertools
 import json
 import random
 import shutil
+import sys
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from unfeature.drawing import drawn
 from unfeature.errors import RunBusy
 from unfeature.generators.loading import load_generator
 from unfeature.images import to_pixels
+from unfeature.marks import Marks
 from unfeature.seeds import stream
 from unfeature.store import Run
 from unfeature.studies import start
@@ -275,6 +277,8 @@ def test_cancel_and_go_on(page: Page, run: str) -> None:
     job = page.post(f"/api/runs/{run}/job", {"action": "cancel"})
     assert job["state"] == "stopped" and not page.get(f"/api/runs/{run}")["locked"]
     page.mark(run, [(9, "unsure")], first=70)
+    job = page.get(f"/api/runs/{run}/job")
+    assert (job["state"], job["records"]) == ("none", []) and page.get(f"/api/runs/{run}/ways")["chosen"] is None
 
 
 def test_of_several_starts_at_once_one_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,11 +299,50 @@ def test_of_several_starts_at_once_one_starts(tmp_path: Path, monkeypatch: pytes
     assert len(begun) == 1 and [type(each) for each in told] == [type(None)] + 4 * [RunBusy]
 
 
+TRAINING = {"verb": "unlearn", "steps": 1000}
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "state"),
+    [
+        ([TRAINING, {"step": 500}], 130, "stopped"),
+        ([TRAINING, {"error": "it cannot"}], 2, "failed"),
+        ([TRAINING, {"done": "Trained."}], 0, "done"),
+    ],
+)
+def test_a_training_of_earlier_marks_is_told_no_more(
+    lines: list[Any], code: int, state: str, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import sys; print(sys.argv[1]); sys.exit(int(sys.argv[2]))"
+    create, told = asyncio.create_subprocess_exec, "\n".join(map(json.dumps, lines))
+
+    async def instead(*_: str, **given: object) -> asyncio.subprocess.Process:
+        return await create(sys.executable, "-c", program, told, str(code), **given)
+
+    async def ended(jobs: Jobs) -> None:
+        await jobs.start(tiny_run, STRENGTH | {"way": "linear"})
+        while jobs.running(tiny_run) or jobs.state(tiny_run)["verb"] == "find":
+            await asyncio.sleep(0.01)
+        await jobs.close()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", instead)
+    jobs = Jobs("train")
+    asyncio.run(ended(jobs))
+    job = jobs.state(tiny_run)
+    assert (job["state"], job["threshold"]) == (state, 0.1)
+    Marks(Run(tiny_run)).apply([(90, "unsure")])
+    job = jobs.state(tiny_run)
+    assert (job["state"], job["error"], job["step"]) == ("none", "", 0) and "threshold" not in job
+
+
 @pytest.mark.slow
 def test_training_that_cannot_work_says_so(page: Page, run: str) -> None:
     page.mark(run, [(1, "shows")])
     job = trained(page, run, **STRENGTH)
     assert job["state"] == "failed" and "0 negatives" in job["error"]
+    assert page.get(f"/api/runs/{run}/job") == job, "it is told as long as the marks stay"
+    page.mark(run, [(2, "without")], first=1)
+    assert page.get(f"/api/runs/{run}/job")["state"] == "none"
 
 
 def test_marks_from_a_file(page: Page, run: str) -> None:

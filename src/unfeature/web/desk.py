@@ -193,6 +193,7 @@ class Desk:
             "seed": marks.asked.seed,
             "image": about["spec"]["image_shape"],
             "stage": stage,
+            "marked": standing.marked(run),
             "marks": {mark: marks.of(mark) for mark in SIDES},
             "files": [file for file in DOWNLOADS if stage != "marking" and standing.holds(run, file, stage)],
             "locked": self.locked(name),

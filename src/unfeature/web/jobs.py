@@ -14,7 +14,7 @@ from typing import Any
 
 from unfeature.errors import RunBusy, UnfeatureError
 from unfeature.store import Run, TrainingState
-from unfeature.web.standing import of_these_marks, stage
+from unfeature.web.standing import marked, of_these_marks, stage
 from unfeature.web.ways import STRENGTH, went
 
 PATIENCE = 30
@@ -30,6 +30,8 @@ class Job:
 
     process: asyncio.subprocess.Process
     told: dict[str, Any]
+    marks: str = ""
+    """Id of those it trains on."""
     began: float = 0.0
     first: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -76,6 +78,7 @@ class Jobs:
         async with self._one:  # a process takes a while to start: who asks meanwhile must find it
             if self.running(folder):
                 raise RunBusy("this run is being trained already; expected it at rest. Wait for it, or stop it first.")
+            marks = marked(Run(folder)) if self.kind == "train" else ""
             with open(folder / "job.log", "ab") as log:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "unfeature.web.work", self.kind, str(folder), json.dumps(asked)),
@@ -85,7 +88,7 @@ class Jobs:
                     env={**os.environ, "PYTHONWARNINGS": "ignore"},
                 )
             given = {key: asked[key] for key in CHOICE if key in asked}
-            job = self._jobs[folder] = Job(process, {"verb": "find", "step": 0, "steps": 0} | given)
+            job = self._jobs[folder] = Job(process, {"verb": "find", "step": 0, "steps": 0} | given, marks)
             job.listener = asyncio.create_task(self._listen(job))
 
     async def _listen(self, job: Job) -> None:
@@ -125,8 +128,7 @@ class Jobs:
         empty |= {"error": "", "sentence": "", "note": "", "verdict": "", "warnings": []}
         run, trains = Run(folder), self.kind == "train"
         saved = _saved(run) if trains else {}
-        outdated = trains and job is not None and "done" in job.told and not job.running and not of_these_marks(run)
-        if job is None or outdated:
+        if job is None or (trains and _outdated(job, run)):
             return empty | saved
         told = {"verb": job.told["verb"], "step": job.told["step"], "steps": job.told["steps"]}
         told |= {"seconds_left": job.seconds_left(), "error": job.told.get("error", "")}
@@ -135,6 +137,13 @@ class Jobs:
         records = saved.get("records") or job.records
         told |= {"records": records, "strip": saved.get("strip", 0), "note": saved.get("note", "")}
         return empty | told | {"state": _state(job)}
+
+
+def _outdated(job: Job, run: Run) -> bool:
+    """Whether a job at rest was for other marks than those there now, or its result is not there any more."""
+    if job.running:
+        return False
+    return job.marks != marked(run) or ("done" in job.told and not of_these_marks(run))
 
 
 def _state(job: Job) -> str:
