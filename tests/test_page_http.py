@@ -31,7 +31,7 @@ from unfeature.images import to_pixels
 from unfeature.marks import Marks
 from unfeature.seeds import stream
 from unfeature.store import Run
-from unfeature.studies import start
+from unfeature.studies import Study, outcome, slug, start
 from unfeature.web import app
 from unfeature.web.desk import Desk, Numbers
 from unfeature.web.jobs import Jobs
@@ -518,6 +518,56 @@ def test_pictures_kept_by_a_browser_are_named_by_all_they_depend_on(changed: dic
     before = desk.opened("run").marks.asked.pictures
     run.write_json("run.json", about | changed)
     assert desk.opened("run").marks.asked.pictures != before
+
+
+def studied(run: Run) -> Study:
+    """A run whose study has results, as trainings leave them."""
+    run.write_json("run.json", {"spec": SPEC, "seed": 0, "generator": "g", "weights": None})
+    run.write_json("request.json", {"feature": "slant", "judge": "slant"})
+    study = start(run.folder, ["Ann", "Bob"], 20)
+    for log in study.logs:
+        log.save("b", 0, [(0, "shows"), (1, "without"), (2, "without")])
+    for number, name in enumerate(("Ann", "Bob")):
+        sides = study.sides(number)
+        feedback = Feedback("slant", "g@0", tuple(sides["shows"]), tuple(sides["without"]))
+        Run(run.folder / "study" / "runs" / slug(number, name)).write_json("feedback.json", feedback.to_json())
+    row = {"name": "Ann", "ratio": {"value": 0.1, "low": 0.0, "high": 0.2}}
+    parts = {"feature": "slant", "generator": "g@0", "judge": "slant", "outcome": outcome(study).to_json()}
+    run.write_json("study/result.json", parts | {"rows": [row, {"name": "Idle", "ratio": None}]})
+    run.write("study/report.html", b"the report")
+    return study
+
+
+@pytest.mark.parametrize(
+    "changed", ["time", "mark", "another", "feature", "judge", "generator", "annotator", "damaged"]
+)
+def test_results_of_a_study_are_of_what_is_there_now(changed: str, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    study, path = studied(run), "/api/runs/run/study"
+    before = asked(tmp_path, "GET", path).json()
+    assert [row["name"] for row in before["rows"]] == ["Ann"] and not before["earlier"]
+    assert asked(tmp_path, "GET", f"{path}/report").text == "the report"
+    if changed == "time":
+        study.logs[0].save("b", 3, [], 1.0)
+        study.logs[0].finish()
+    elif changed == "mark":
+        study.logs[0].save("b", 3, [(4, "shows")])
+    elif changed == "another":
+        for log, (old, new) in zip(study.logs, ((1, 3), (2, 3)), strict=True):
+            log.save("b", 3, [(old, "none"), (new, "without")])
+    elif changed == "annotator":
+        start(run.folder, ["Eve"])
+    elif changed == "generator":
+        about = run.read_json("run.json")
+        run.write_json("run.json", about | {"spec": SPEC | {"weights": "1"}})
+    elif changed == "damaged":
+        run.write("study/result.json", b'{"outcome": 3}')
+    else:
+        run.write_json("request.json", run.read_json("request.json") | {changed: "thickness"})
+    now = asked(tmp_path, "GET", path).json()
+    assert now["rows"] == (before["rows"] if changed == "time" else None)
+    assert now["earlier"] == (changed not in ("time", "damaged"))
+    assert asked(tmp_path, "GET", f"{path}/report").status_code == (200 if changed == "time" else 409)
 
 
 def test_hostile_names_are_refused_or_only_text(page: Page) -> None:
