@@ -588,6 +588,61 @@ def test_a_generator_that_is_none_is_told(page: Page) -> None:
     assert not (page.folder / "f").exists()
 
 
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [({"feature": "   "}, "the feature has no name"), ({"judge": "no/judge.py:judge"}, "judge.py")],
+)
+def test_nothing_is_left_of_a_run_that_was_refused(page: Page, part: dict[str, str], told: str) -> None:
+    before = set(page.folder.iterdir())
+    refused = page.client.post("/api/runs", json={"generator": "mnist-vae", "feature": "f"} | part)
+    assert refused.status_code == 422 and told in refused.json()["error"]
+    assert set(page.folder.iterdir()) == before
+
+
+def begun_at_once(runs: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What two that begin a run of that name at once are told; the names are chosen before either is drawn."""
+    desk, drawing = Desk(runs), asyncio.Barrier(2)
+
+    async def drawn(verb: str, folder: str, wanted: dict[str, Any]) -> list[str]:
+        await drawing.wait()
+        Run(Path(folder)).write_json("run.json", wanted)
+        return []
+
+    async def both() -> list[Any]:
+        asked_for = {"generator": "mnist-vae", "feature": "thick", "name": name}
+        return await asyncio.gather(*(desk.begin(asked_for) for _ in range(2)), return_exceptions=True)
+
+    monkeypatch.setattr(desk.painter, "ask", drawn)
+    return asyncio.run(both())
+
+
+def test_two_runs_begun_at_once_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = begun_at_once(tmp_path, "", monkeypatch)
+    assert sorted(told) == [("thick", []), ("thick-2", [])]
+    assert {path.name for path in tmp_path.iterdir()} == {"thick", "thick-2"}
+    told = begun_at_once(tmp_path, "bold", monkeypatch)
+    assert {type(each) for each in told} == {tuple, RunBusy}, told
+    assert {path.name for path in tmp_path.iterdir()} == {"thick", "thick-2", "bold"}
+
+
+def test_a_name_taken_while_it_is_given_is_counted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename, quicker = Path.rename, iter((True,))
+
+    def slow(self: Path, target: Path) -> Path:
+        if next(quicker, False):
+            Run(target).write_json("run.json", {})
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", slow)
+    assert sorted(begun_at_once(tmp_path, "", monkeypatch)) == [("thick-2", []), ("thick-3", [])]
+
+
+def test_a_folder_of_runs_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    answer = asked(tmp_path / "file" / "runs", "POST", "/api/runs", json={"generator": "mnist-vae", "feature": "f"})
+    assert answer.status_code == 422 and "Open another folder" in answer.json()["error"]
+
+
 VERBS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 PATHS = (
     "/api/start", "/api/runs", "/api/runs/{r}", "/api/runs/{r}/sheets/{n}.png", "/api/runs/{r}/marks",

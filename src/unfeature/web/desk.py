@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import secrets
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from unfeature import __version__, zoo
-from unfeature.errors import MissingStep, RunBusy, UnfeatureError
+from unfeature.errors import BadFile, MissingStep, RunBusy, UnfeatureError
 from unfeature.marks import SIDES, Marks, asked
 from unfeature.metrics import MEASUREMENTS
 from unfeature.store import Run
@@ -235,12 +237,28 @@ class Desk:
 
     async def begin(self, wanted: dict[str, Any]) -> tuple[str, list[str]]:
         """Start a run; its name, and what was found in the generator's file. It appears whole or not at all."""
-        self.runs.mkdir(parents=True, exist_ok=True)
-        final = self.new_folder(wanted["name"], wanted["feature"])
+        named = wanted["name"], wanted["feature"]
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadFile(f"cannot make the folder {self.shown_as}: {error.strerror}. Open another folder.") from error
+        self.new_folder(*named)  # a name that is taken is told before seconds of drawing
         making = self.runs / f".new-{secrets.token_hex(8)}"
-        notes: list[str] = await self.painter.ask("begin", str(making), wanted)
-        making.rename(final)
-        return final.name, notes
+        try:
+            notes: list[str] = await self.painter.ask("begin", str(making), wanted)
+            return self._placed(making, *named).name, notes
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+    def _placed(self, making: Path, name: str, feature: str) -> Path:
+        """Where a run that was made has come to lie; RunBusy, BadFile."""
+        while True:
+            final = self.new_folder(name, feature)
+            try:
+                return making.rename(final)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # somebody was quicker
+                    raise BadFile(f"cannot make {final}: {error.strerror}. Give the run another name.") from error
 
     # What the study's routes ask for.
 
