@@ -32,7 +32,7 @@ from unfeature.marks import Marks
 from unfeature.seeds import stream
 from unfeature.store import Run
 from unfeature.studies import Study, outcome, slug, start
-from unfeature.web import app
+from unfeature.web import app, standing
 from unfeature.web.desk import Desk, Numbers
 from unfeature.web.jobs import Jobs
 from unfeature.workflow import viewing
@@ -379,9 +379,9 @@ def test_no_other_file_is_served(page: Page, path: str) -> None:
     assert set(answer.json()) == {"error", "kind"}
 
 
-def asked(runs: Path, verb: str, path: str, **given: Any) -> httpx.Response:
-    """One request to the page of a folder in this process; it has no painter."""
-    transport = httpx.ASGITransport(app.page(Desk(runs), frozenset({"page"})))
+def asked(runs: Path, verb: str, path: str, *, raises: bool = True, **given: Any) -> httpx.Response:
+    """One request to the page of a folder in this process; it has no painter. What nobody caught is raised here too."""
+    transport = httpx.ASGITransport(app.page(Desk(runs), frozenset({"page"})), raise_app_exceptions=raises)
 
     async def answer() -> httpx.Response:
         async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
@@ -614,6 +614,68 @@ def begun_at_once(runs: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> lis
 
     monkeypatch.setattr(desk.painter, "ask", drawn)
     return asyncio.run(both())
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "made", "told"),
+    [
+        ("study", {"annotators": ["Ann"]}, "study", "as the folder of a study"),
+        ("study", {"annotators": ["Ann"]}, "study/.lock/", "as the folder of a study"),
+        ("job", {"action": "start", "threshold": 0.1}, "job.log/", "job.log"),
+    ],
+)
+def test_files_in_the_way_are_told(path: str, body: dict[str, Any], made: str, told: str, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.write_json("run.json", {"spec": SPEC, "seed": 0})
+    run.write_json("request.json", {"feature": "f"})
+    if made.endswith("/"):
+        run.path(made).mkdir(parents=True)
+    else:
+        run.path(made).touch()
+    answer = asked(tmp_path, "POST", f"/api/runs/run/{path}", json=body)
+    assert (answer.status_code, answer.json()["kind"]) == (422, "BadFile") and told in answer.json()["error"]
+
+
+def test_a_mistake_inside_is_told_without_its_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Desk) -> None:
+        raise RuntimeError("a secret of the folder")
+
+    monkeypatch.setattr(Desk, "start", broken)
+    answer = asked(tmp_path, "GET", "/api/start", raises=False)
+    assert answer.status_code == 500 and answer.json()["kind"] == "Internal"
+    assert answer.json()["error"].startswith("something went wrong inside;") and "secret" not in answer.text
+    with pytest.raises(RuntimeError):
+        asked(tmp_path, "GET", "/api/start")
+
+
+@pytest.mark.parametrize("odd", ["encrypted", "method", "bomb", "cut off", "no zip", "folder"])
+def test_an_odd_archive_is_no_dossier_of_a_run(odd: str, tiny_run: Path) -> None:
+    workflow.dossier(tiny_run)
+    path = tiny_run / "dossier.zip"
+    assert standing.holds(Run(tiny_run), "dossier.zip", "proved")
+    with zipfile.ZipFile(path) as archive:
+        manifest = archive.read("manifest.json")
+    if odd == "bomb":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+            made.writestr("manifest.json", manifest + b" " * 2**26)
+    elif odd == "folder":
+        path.unlink()
+        with zipfile.ZipFile(path, "w") as made:
+            made.writestr("manifest.json/", "")
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+            made.writestr("manifest.json", manifest)
+        data = bytearray(path.read_bytes())
+        entry = data.rfind(b"PK\x01\x02")
+        if odd == "encrypted":
+            data[6] |= 1
+            data[entry + 8] |= 1
+        elif odd == "method":
+            data[entry + 10] = data[8] = 99
+        elif odd == "cut off":
+            data[60:90] = bytes(30)
+        path.write_bytes(b"?" if odd == "no zip" else data)
+    assert not standing.holds(Run(tiny_run), "dossier.zip", "proved")
 
 
 def test_two_runs_begun_at_once_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from unfeature.errors import RunBusy, UnfeatureError
+from unfeature.errors import BadFile, RunBusy, UnfeatureError
 from unfeature.store import Run, TrainingState
 from unfeature.web.standing import marked, of_these_marks, stage
 from unfeature.web.ways import STRENGTH, went
@@ -74,12 +74,12 @@ class Jobs:
         self._one = asyncio.Lock()
 
     async def start(self, folder: Path, asked: dict[str, Any]) -> None:
-        """Start, or go on with, a run's work; RunBusy where it is at work already."""
+        """Start, or go on with, a run's work; RunBusy where it is at work already, BadFile."""
         async with self._one:  # a process takes a while to start: who asks meanwhile must find it
             if self.running(folder):
                 raise RunBusy("this run is being trained already; expected it at rest. Wait for it, or stop it first.")
             marks = marked(Run(folder)) if self.kind == "train" else ""
-            with open(folder / "job.log", "ab") as log:
+            with _log(folder / "job.log") as log:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "unfeature.web.work", self.kind, str(folder), json.dumps(asked)),
                     stdin=asyncio.subprocess.PIPE,
@@ -137,6 +137,14 @@ class Jobs:
         records = saved.get("records") or job.records
         told |= {"records": records, "strip": saved.get("strip", 0), "note": saved.get("note", "")}
         return empty | told | {"state": _state(job)}
+
+
+def _log(path: Path) -> BinaryIO:
+    """Where a process writes what went wrong inside, open; BadFile."""
+    try:
+        return open(path, "ab")
+    except OSError as error:
+        raise BadFile(f"cannot write {path}: {error.strerror}. Check the folder and its permissions.") from error
 
 
 def _outdated(job: Job, run: Run) -> bool:
