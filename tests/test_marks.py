@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -102,6 +103,7 @@ def test_a_gallery_grows_to_its_limit_and_no_farther(run: Run, monkeypatch: pyte
     run.write_json("feedback.json", far.to_json())
     marks.apply([(399, "shows")])
     assert len(run.read_as("gallery.json", Gallery).seeds) == 400, "marks of a file beyond the limit count for nothing"
+    assert marks.marks == Marks(run).marks == {399: "shows"}
 
 
 def test_marks_made_elsewhere_are_of_this_runs_pictures_and_the_gallery_grows_to_them(run: Run) -> None:
@@ -126,6 +128,29 @@ def test_marks_of_others_are_kept_in_history_once(run: Run) -> None:
     kept = [path.read_bytes() for path in run.folder.glob("history/feedback-*.json")]
     assert kept == [simulated]
     assert run.read_as("feedback.json", Feedback).source == f"simulated by slant, then {SOURCE}"
+
+
+@pytest.mark.parametrize("now", [{"generator": "mnist-gan"}, {"generator": "mnist-vae", "seed": 4}])
+def test_marks_of_other_pictures_are_none_of_these_and_kept_in_history(run: Run, now: dict[str, Any]) -> None:
+    workflow.mark(run.folder, "slant", "slant")
+    before, seed = run.read("feedback.json"), now.get("seed", 3)
+    workflow.sample(run.folder, now["generator"], SampleOptions(count=100, seed=seed))
+    marks = Marks(run)
+    assert marks.marks == {} and run.read("feedback.json") == before
+    marks.apply([(5, "shows")])
+    feedback, gallery = run.read_as("feedback.json", Feedback), run.read_as("gallery.json", Gallery)
+    assert (feedback.generator, feedback.positives) == (gallery.generator, (gallery.seeds[5],))
+    assert (feedback.negatives, feedback.unsure, feedback.source) == ((), (), SOURCE)
+    assert [path.read_bytes() for path in run.folder.glob("history/feedback-*.json")] == [before]
+
+
+def test_of_a_files_marks_those_of_no_picture_here_are_left_out(run: Run) -> None:
+    seeds = run.read_as("gallery.json", Gallery).seeds
+    marks = Marks(run)
+    mixed = Feedback("slant", marks.asked.generator, (seeds[0] - 1, seeds[2]), (seeds[0] + GALLERY_LENGTH,), (), "a")
+    run.write_json("feedback.json", mixed.to_json())
+    marks.load()
+    assert marks.marks == {2: "shows"} and marks.source == f"a, then {SOURCE}"
 
 
 def test_what_somebody_else_wrote_meanwhile_is_read(run: Run) -> None:

@@ -303,6 +303,20 @@ def test_every_step_is_accessible_and_fits(
     window.close()
 
 
+def test_a_strength_chosen_for_earlier_marks_is_not_offered(window: Watched, served: Served) -> None:
+    page, run = window.page, begin(window.page, served.address, "upright")
+    served.mark(run, [(i, "shows" if i % 5 == 0 else "without") for i in range(60)])
+    page.goto(f"{served.address}#/{run}/preview")
+    page.get_by_role("button", name="Use this strength").click()
+    expect(page.get_by_text("The strength you chose")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("The strength you chose")).to_be_visible()
+    served.mark(run, [(1, "shows")], first=60)
+    page.reload()
+    expect(page.get_by_role("link", name="Choose the way")).to_be_visible()
+    expect(page.get_by_text("The strength you chose")).to_have_count(0)
+
+
 def test_a_search_is_chosen_and_what_stays(browser: Browser, served: Served) -> None:
     for name, measured in (("leaning", "slant"), ("bold", "thickness")):
         workflow.sample(served.folder / name, "mnist-vae", o.SampleOptions(count=600))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import random
 import shutil
 import socket
+import sys
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -28,10 +30,11 @@ from unfeature.drawing import drawn
 from unfeature.errors import RunBusy
 from unfeature.generators.loading import load_generator
 from unfeature.images import to_pixels
+from unfeature.marks import Marks
 from unfeature.seeds import stream
 from unfeature.store import Run
-from unfeature.studies import start
-from unfeature.web import app
+from unfeature.studies import Study, outcome, slug, start
+from unfeature.web import app, standing
 from unfeature.web.desk import Desk, Numbers
 from unfeature.web.jobs import Jobs
 from unfeature.workflow import viewing
@@ -102,7 +105,8 @@ def test_a_damaged_run_is_left_out_of_the_start_and_the_others_are_there(file: s
             run.write_json("run.json", {"spec": SPEC, "seed": 0})
         run.write_json("request.json", {"feature": name})
         run.write_json("feedback.json", Feedback(name, "g@0", (1,), (2,)).to_json())
-        facts = {"unfeature": json.dumps({"feedback": run.read_as("feedback.json", Feedback).id})}
+        found = {"feedback": run.read_as("feedback.json", Feedback).id, "generator": "g@0"}
+        facts = {"unfeature": json.dumps(found)}
         for made in ("feature", "unlearned"):
             head = json.dumps({"__metadata__": facts}).encode()
             run.write(f"{made}.safetensors", len(head).to_bytes(8, "little") + head)
@@ -119,7 +123,7 @@ def test_a_sheet_shows_the_pictures_of_its_seeds(page: Page, run: str) -> None:
     cells = sheet.reshape(8, 28, 8, 28).swapaxes(1, 2).reshape(64, 28, 28)
     assert np.abs(cells.astype(int) - pixels).max() <= 1
     about = page.get(f"/api/runs/{run}")
-    named = page.client.get(f"/api/runs/{run}/sheets/2.png", params={"g": about["generator_id"]})
+    named = page.client.get(f"/api/runs/{run}/sheets/2.png", params={"g": about["pictures"]})
     assert "immutable" in named.headers["cache-control"]
     assert page.client.get(f"/api/runs/{run}/sheets/2.png").headers["cache-control"] == "no-store"
 
@@ -275,6 +279,8 @@ def test_cancel_and_go_on(page: Page, run: str) -> None:
     job = page.post(f"/api/runs/{run}/job", {"action": "cancel"})
     assert job["state"] == "stopped" and not page.get(f"/api/runs/{run}")["locked"]
     page.mark(run, [(9, "unsure")], first=70)
+    job = page.get(f"/api/runs/{run}/job")
+    assert (job["state"], job["records"]) == ("none", []) and page.get(f"/api/runs/{run}/ways")["chosen"] is None
 
 
 def test_of_several_starts_at_once_one_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,11 +301,50 @@ def test_of_several_starts_at_once_one_starts(tmp_path: Path, monkeypatch: pytes
     assert len(begun) == 1 and [type(each) for each in told] == [type(None)] + 4 * [RunBusy]
 
 
+TRAINING = {"verb": "unlearn", "steps": 1000}
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "state"),
+    [
+        ([TRAINING, {"step": 500}], 130, "stopped"),
+        ([TRAINING, {"error": "it cannot"}], 2, "failed"),
+        ([TRAINING, {"done": "Trained."}], 0, "done"),
+    ],
+)
+def test_a_training_of_earlier_marks_is_told_no_more(
+    lines: list[Any], code: int, state: str, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import sys; print(sys.argv[1]); sys.exit(int(sys.argv[2]))"
+    create, told = asyncio.create_subprocess_exec, "\n".join(map(json.dumps, lines))
+
+    async def instead(*_: str, **given: object) -> asyncio.subprocess.Process:
+        return await create(sys.executable, "-c", program, told, str(code), **given)
+
+    async def ended(jobs: Jobs) -> None:
+        await jobs.start(tiny_run, STRENGTH | {"way": "linear"})
+        while jobs.running(tiny_run) or jobs.state(tiny_run)["verb"] == "find":
+            await asyncio.sleep(0.01)
+        await jobs.close()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", instead)
+    jobs = Jobs("train")
+    asyncio.run(ended(jobs))
+    job = jobs.state(tiny_run)
+    assert (job["state"], job["threshold"]) == (state, 0.1)
+    Marks(Run(tiny_run)).apply([(90, "unsure")])
+    job = jobs.state(tiny_run)
+    assert (job["state"], job["error"], job["step"]) == ("none", "", 0) and "threshold" not in job
+
+
 @pytest.mark.slow
 def test_training_that_cannot_work_says_so(page: Page, run: str) -> None:
     page.mark(run, [(1, "shows")])
     job = trained(page, run, **STRENGTH)
     assert job["state"] == "failed" and "0 negatives" in job["error"]
+    assert page.get(f"/api/runs/{run}/job") == job, "it is told as long as the marks stay"
+    page.mark(run, [(2, "without")], first=1)
+    assert page.get(f"/api/runs/{run}/job")["state"] == "none"
 
 
 def test_marks_from_a_file(page: Page, run: str) -> None:
@@ -336,12 +381,14 @@ def test_no_other_file_is_served(page: Page, path: str) -> None:
     assert set(answer.json()) == {"error", "kind"}
 
 
-def asked(runs: Path, verb: str, path: str, **given: Any) -> httpx.Response:
-    """One request to the page of a folder in this process; it has no painter."""
-    transport = httpx.ASGITransport(app.page(Desk(runs), frozenset({"page"}), "a-long-secret-token"))
+def asked(runs: Path, verb: str, path: str, *, raises: bool = True, **given: Any) -> httpx.Response:
+    """One request to the page of a folder in this process; it has no painter. What nobody caught is raised here too."""
+    guarded = app.page(Desk(runs), frozenset({"page"}), "a-long-secret-token")
+    transport = httpx.ASGITransport(guarded, raise_app_exceptions=raises)
+    known = {"authorization": "Bearer a-long-secret-token"}
 
     async def answer() -> httpx.Response:
-        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://page", headers=known) as client:
             return await client.request(verb, path, **given)
 
     return asyncio.run(answer())
@@ -426,6 +473,107 @@ def test_a_report_is_of_the_run_as_it_is_now(tiny_run: Path) -> None:
     assert desk.stage("run") == "proved" and [given(file) for file in proof] == [200] * 3 + [409]
 
 
+def test_nothing_of_another_generator_is_shown_as_of_the_one_there_now(tiny_run: Path) -> None:
+    workflow.dossier(tiny_run)
+    desk, trained = Desk(tiny_run.parent), Run(tiny_run).read("unlearned.safetensors")
+    assert desk.stage("run") == "proved" and desk.jobs.state(tiny_run)["state"] == "done"
+    workflow.sample(tiny_run, "mnist-gan", o.SampleOptions(count=100))
+    about = Desk(tiny_run.parent).about("run")
+    assert about["stage"] == "marking" and about["files"] == []
+    assert about["marks"] == {"shows": [], "unsure": [], "without": []}
+    assert asked(tiny_run.parent, "GET", "/api/runs/run/report").status_code == 409
+    assert desk.jobs.state(tiny_run)["state"] == "none"
+    workflow.mark(tiny_run, "thickness", "thickness", o.MarkOptions(per_side=20))
+    assert Run(tiny_run).read("unlearned.safetensors") == trained and desk.stage("run") == "marking"
+
+
+def test_an_open_page_sees_what_the_command_line_makes_of_a_run(tmp_path: Path) -> None:
+    folder, desk, seen, number = tmp_path / "run", Desk(tmp_path), set(), itertools.count()
+
+    def told(index: int = 5) -> tuple[dict[str, Any], Feedback]:
+        desk.opened("run").apply("browser", next(number), [(index, "shows")])
+        seen.add(desk.about("run")["pictures"])
+        return desk.about("run"), Run(folder).read_as("feedback.json", Feedback)
+
+    workflow.sample(folder, "mnist-vae", o.SampleOptions(count=40))
+    workflow.request(folder, "thick")
+    assert told()[1].feature == "thick"
+    workflow.request(folder, "slant", "slant")
+    about, feedback = told(6)
+    assert about["feature"] == feedback.feature == "slant" and len(seen) == 1
+    workflow.sample(folder, "mnist-vae", o.SampleOptions(count=40, seed=1))
+    about, feedback = told()
+    assert about["seed"] == 1 and about["marks"]["shows"] == [5] and len(seen) == 2
+    assert feedback.positives == (int(stream("gallery", 1, 5, 6)[0]),)
+    shutil.rmtree(folder)
+    workflow.sample(folder, "mnist-gan", o.SampleOptions(count=40))
+    workflow.request(folder, "thin")
+    about, feedback = told()
+    assert feedback.generator == load_generator("mnist-gan").spec.id and about["feature"] == "thin"
+    assert feedback.positives == (5,) and len(seen) == 3
+
+
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"arguments": {"width": 2}}, {"weights": "other.pth"}])
+def test_pictures_kept_by_a_browser_are_named_by_all_they_depend_on(changed: dict[str, Any], tmp_path: Path) -> None:
+    run, desk = Run(tmp_path / "run"), Desk(tmp_path)
+    about = {"spec": SPEC, "generator": "x.py:load", "weights": None, "arguments": {"width": 1}, "seed": 0}
+    run.write_json("run.json", about)
+    run.write_json("request.json", {"feature": "f"})
+    before = desk.opened("run").marks.asked.pictures
+    run.write_json("run.json", about | changed)
+    assert desk.opened("run").marks.asked.pictures != before
+
+
+def studied(run: Run) -> Study:
+    """A run whose study has results, as trainings leave them."""
+    run.write_json("run.json", {"spec": SPEC, "seed": 0, "generator": "g", "weights": None})
+    run.write_json("request.json", {"feature": "slant", "judge": "slant"})
+    study = start(run.folder, ["Ann", "Bob"], 20)
+    for log in study.logs:
+        log.save("b", 0, [(0, "shows"), (1, "without"), (2, "without")])
+    for number, name in enumerate(("Ann", "Bob")):
+        sides = study.sides(number)
+        feedback = Feedback("slant", "g@0", tuple(sides["shows"]), tuple(sides["without"]))
+        Run(run.folder / "study" / "runs" / slug(number, name)).write_json("feedback.json", feedback.to_json())
+    row = {"name": "Ann", "ratio": {"value": 0.1, "low": 0.0, "high": 0.2}}
+    parts = {"feature": "slant", "generator": "g@0", "judge": "slant", "outcome": outcome(study).to_json()}
+    run.write_json("study/result.json", parts | {"rows": [row, {"name": "Idle", "ratio": None}]})
+    run.write("study/report.html", b"the report")
+    return study
+
+
+@pytest.mark.parametrize(
+    "changed", ["time", "mark", "another", "feature", "judge", "generator", "annotator", "damaged"]
+)
+def test_results_of_a_study_are_of_what_is_there_now(changed: str, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    study, path = studied(run), "/api/runs/run/study"
+    before = asked(tmp_path, "GET", path).json()
+    assert [row["name"] for row in before["rows"]] == ["Ann"] and not before["earlier"]
+    assert asked(tmp_path, "GET", f"{path}/report").text == "the report"
+    if changed == "time":
+        study.logs[0].save("b", 3, [], 1.0)
+        study.logs[0].finish()
+    elif changed == "mark":
+        study.logs[0].save("b", 3, [(4, "shows")])
+    elif changed == "another":
+        for log, (old, new) in zip(study.logs, ((1, 3), (2, 3)), strict=True):
+            log.save("b", 3, [(old, "none"), (new, "without")])
+    elif changed == "annotator":
+        start(run.folder, ["Eve"])
+    elif changed == "generator":
+        about = run.read_json("run.json")
+        run.write_json("run.json", about | {"spec": SPEC | {"weights": "1"}})
+    elif changed == "damaged":
+        run.write("study/result.json", b'{"outcome": 3}')
+    else:
+        run.write_json("request.json", run.read_json("request.json") | {changed: "thickness"})
+    now = asked(tmp_path, "GET", path).json()
+    assert now["rows"] == (before["rows"] if changed == "time" else None)
+    assert now["earlier"] == (changed not in ("time", "damaged"))
+    assert asked(tmp_path, "GET", f"{path}/report").status_code == (200 if changed == "time" else 409)
+
+
 def test_hostile_names_are_refused_or_only_text(page: Page) -> None:
     feature = "<script>alert(1)</script> \" ' ${x} \u202e"
     name = page.post("/api/runs", {"generator": "mnist-vae", "feature": feature})["name"]
@@ -442,6 +590,123 @@ def test_a_generator_that_is_none_is_told(page: Page) -> None:
     refused = page.client.post("/api/runs", json={"generator": "mnist-vea", "feature": "f"})
     assert refused.status_code == 422 and 'Did you mean "mnist-vae"?' in refused.json()["error"]
     assert not (page.folder / "f").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [({"feature": "   "}, "the feature has no name"), ({"judge": "no/judge.py:judge"}, "judge.py")],
+)
+def test_nothing_is_left_of_a_run_that_was_refused(page: Page, part: dict[str, str], told: str) -> None:
+    before = set(page.folder.iterdir())
+    refused = page.client.post("/api/runs", json={"generator": "mnist-vae", "feature": "f"} | part)
+    assert refused.status_code == 422 and told in refused.json()["error"]
+    assert set(page.folder.iterdir()) == before
+
+
+def begun_at_once(runs: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What two that begin a run of that name at once are told; the names are chosen before either is drawn."""
+    desk, drawing = Desk(runs), asyncio.Barrier(2)
+
+    async def drawn(verb: str, folder: str, wanted: dict[str, Any]) -> list[str]:
+        await drawing.wait()
+        Run(Path(folder)).write_json("run.json", wanted)
+        return []
+
+    async def both() -> list[Any]:
+        asked_for = {"generator": "mnist-vae", "feature": "thick", "name": name}
+        return await asyncio.gather(*(desk.begin(asked_for) for _ in range(2)), return_exceptions=True)
+
+    monkeypatch.setattr(desk.painter, "ask", drawn)
+    return asyncio.run(both())
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "made", "told"),
+    [
+        ("study", {"annotators": ["Ann"]}, "study", "as the folder of a study"),
+        ("study", {"annotators": ["Ann"]}, "study/.lock/", "as the folder of a study"),
+        ("job", {"action": "start", "threshold": 0.1}, "job.log/", "job.log"),
+    ],
+)
+def test_files_in_the_way_are_told(path: str, body: dict[str, Any], made: str, told: str, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.write_json("run.json", {"spec": SPEC, "seed": 0})
+    run.write_json("request.json", {"feature": "f"})
+    if made.endswith("/"):
+        run.path(made).mkdir(parents=True)
+    else:
+        run.path(made).touch()
+    answer = asked(tmp_path, "POST", f"/api/runs/run/{path}", json=body)
+    assert (answer.status_code, answer.json()["kind"]) == (422, "BadFile") and told in answer.json()["error"]
+
+
+def test_a_mistake_inside_is_told_without_its_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Desk) -> None:
+        raise RuntimeError("a secret of the folder")
+
+    monkeypatch.setattr(Desk, "start", broken)
+    answer = asked(tmp_path, "GET", "/api/start", raises=False)
+    assert answer.status_code == 500 and answer.json()["kind"] == "Internal"
+    assert answer.json()["error"].startswith("something went wrong inside;") and "secret" not in answer.text
+    with pytest.raises(RuntimeError):
+        asked(tmp_path, "GET", "/api/start")
+
+
+@pytest.mark.parametrize("odd", ["encrypted", "method", "bomb", "cut off", "no zip", "folder"])
+def test_an_odd_archive_is_no_dossier_of_a_run(odd: str, tiny_run: Path) -> None:
+    workflow.dossier(tiny_run)
+    path = tiny_run / "dossier.zip"
+    assert standing.holds(Run(tiny_run), "dossier.zip", "proved")
+    with zipfile.ZipFile(path) as archive:
+        manifest = archive.read("manifest.json")
+    if odd == "bomb":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+            made.writestr("manifest.json", manifest + b" " * 2**26)
+    elif odd == "folder":
+        path.unlink()
+        with zipfile.ZipFile(path, "w") as made:
+            made.writestr("manifest.json/", "")
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+            made.writestr("manifest.json", manifest)
+        data = bytearray(path.read_bytes())
+        entry = data.rfind(b"PK\x01\x02")
+        if odd == "encrypted":
+            data[6] |= 1
+            data[entry + 8] |= 1
+        elif odd == "method":
+            data[entry + 10] = data[8] = 99
+        elif odd == "cut off":
+            data[60:90] = bytes(30)
+        path.write_bytes(b"?" if odd == "no zip" else data)
+    assert not standing.holds(Run(tiny_run), "dossier.zip", "proved")
+
+
+def test_two_runs_begun_at_once_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = begun_at_once(tmp_path, "", monkeypatch)
+    assert sorted(told) == [("thick", []), ("thick-2", [])]
+    assert {path.name for path in tmp_path.iterdir()} == {"thick", "thick-2"}
+    told = begun_at_once(tmp_path, "bold", monkeypatch)
+    assert {type(each) for each in told} == {tuple, RunBusy}, told
+    assert {path.name for path in tmp_path.iterdir()} == {"thick", "thick-2", "bold"}
+
+
+def test_a_name_taken_while_it_is_given_is_counted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename, quicker = Path.rename, iter((True,))
+
+    def slow(self: Path, target: Path) -> Path:
+        if next(quicker, False):
+            Run(target).write_json("run.json", {})
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", slow)
+    assert sorted(begun_at_once(tmp_path, "", monkeypatch)) == [("thick-2", []), ("thick-3", [])]
+
+
+def test_a_folder_of_runs_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    answer = asked(tmp_path / "file" / "runs", "POST", "/api/runs", json={"generator": "mnist-vae", "feature": "f"})
+    assert answer.status_code == 422 and "Open another folder" in answer.json()["error"]
 
 
 VERBS = ("GET", "POST", "PATCH", "PUT", "DELETE")

@@ -14,6 +14,7 @@ from unfeature import marklog
 from unfeature.errors import BadFile, BadOption, DiskFull, MissingStep
 from unfeature.marklog import Log
 from unfeature.studies import CONSENSUS, Study, order, outcome, slug, start, together
+from unfeature.web.results import results
 
 HOSTILE = [
     '<script>alert("x")</script>',
@@ -354,6 +355,9 @@ def test_one_run_for_each_and_one_for_all(tmp_path: Path) -> None:
     assert "<i>" not in page and "<script" not in page and "&lt;i&gt;x" in page
     assert not any(annotator.token in page + json.dumps(result) for annotator in study.plan.annotators)
     assert json.loads(json.dumps(study_outcome(study.folder).to_json())) == result["outcome"]
+    assert results(study, outcome(study)) == {"rows": [], "earlier": False}, (
+        "nobody judged, and they are of these marks"
+    )
 
 
 def test_a_study_nobody_marked_is_told(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from unfeature.artifacts import Feedback, Gallery, GeneratorSpec
+from unfeature.artifacts import Feedback, Gallery, GeneratorSpec, content_id
 from unfeature.errors import BadFile, BadOption, WrongGenerator
 from unfeature.options import GALLERY_LENGTH
 from unfeature.seeds import stream
@@ -31,15 +31,25 @@ class Asked:
     feature: str
     generator: str
     seed: int
+    pictures: str
+    """Hash of all that they depend on: another where index i is another picture."""
+
+
+def generator_of(run: Run) -> str:
+    """Id of the generator that run.json names; MissingStep, BadFile."""
+    about = run.read_json("run.json")
+    with run.making_sense("run.json"):
+        return TypeAdapter(GeneratorSpec).validate_python(about["spec"]).id
 
 
 def asked(run: Run) -> Asked:
     """Whose pictures are marked, and for what; MissingStep, BadFile."""
-    about, request = run.read_json("run.json"), run.read_json("request.json")
+    generator, about, request = generator_of(run), run.read_json("run.json"), run.read_json("request.json")
     with run.making_sense("run.json"):
-        generator, seed = TypeAdapter(GeneratorSpec).validate_python(about["spec"]).id, int(about["seed"])
+        seed = int(about["seed"])
+    pictures = content_id([generator, seed, *(about.get(part) for part in ("generator", "weights", "arguments"))])
     with run.making_sense("request.json"):
-        return Asked(TypeAdapter(str).validate_python(request["feature"]), generator, seed)
+        return Asked(TypeAdapter(str).validate_python(request["feature"]), generator, seed, pictures)
 
 
 class Marks:
@@ -54,20 +64,29 @@ class Marks:
         self.load()
 
     def load(self) -> None:
-        """What feedback.json says now, if somebody else wrote it; nothing where there is none. BadFile, each time."""
+        """What feedback.json says now of this run's pictures, if somebody else wrote it; BadFile, each time.
+
+        Marks of another generator's pictures, or of none on this run's wall, count for nothing.
+        """
         with self._lock:
             stamp = self._written()
             if self._stamp == stamp:
                 return
             marks: dict[int, str] = {}
-            source = SOURCE
+            told = SOURCE
             if self.run.has("feedback.json"):
                 feedback = self.run.read_as("feedback.json", Feedback)
-                told = feedback.source
-                source = told if told.endswith(SOURCE) else f"{told}, then {SOURCE}"
-                for mark, side in SIDES.items():
-                    marks |= {seed - self.base: mark for seed in getattr(feedback, side)}
+                marks = self._own(feedback)
+                told = feedback.source if marks else SOURCE
+            source = told if told.endswith(SOURCE) else f"{told}, then {SOURCE}"
             self.marks, self.source, self._kept, self._stamp = marks, source, False, stamp
+
+    def _own(self, feedback: Feedback) -> dict[int, str]:
+        """Of these marks those of this run's pictures, by wall index."""
+        if feedback.generator != self.asked.generator:
+            return {}
+        every = ((seed - self.base, mark) for mark, side in SIDES.items() for seed in getattr(feedback, side))
+        return {index: mark for index, mark in every if 0 <= index < GALLERY_LENGTH}
 
     def _written(self) -> int:
         """When feedback.json was last written, in nanoseconds; 0 where there is none."""
@@ -120,7 +139,7 @@ class Marks:
     def _save(self, changed: dict[int, str]) -> None:
         """Write, and only then take over: what is shown as saved is saved. The first time, older marks are kept."""
         with self.run.held():
-            self._grow(max((index for index in changed if index < GALLERY_LENGTH), default=0))
+            self._grow(max(changed, default=0))
             feedback = self._feedback(changed)
             data = (json.dumps(feedback.to_json(), indent=1, sort_keys=True) + "\n").encode()
             if self._kept:

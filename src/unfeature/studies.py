@@ -109,13 +109,20 @@ class Study:
 
 
 def start(folder: Path, names: Sequence[str], count: int = 500) -> Study:
-    """The run's study with these annotators; where there is one they join it, and its count stays. BadOption."""
+    """The run's study with these annotators; they join the one there, and its count stays. BadOption, BadFile."""
     low, high = COUNTS
     if not low <= count <= high:
         raise BadOption(f"a study of {count:,} pictures; expected {low} to {high:,}. Give another count.")
     path = folder / "study" / "study.json"
-    path.parent.mkdir(mode=0o700, exist_ok=True)  # tokens and people's marks are nobody else's business
-    with open(path.with_name(".lock"), "a") as lock:
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)  # tokens and people's marks are nobody else's business
+        lock = open(path.with_name(".lock"), "a")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise BadFile(
+            f"cannot use {path.parent} as the folder of a study: {error.strerror}. Check the run's folder and its "
+            "permissions."
+        ) from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         plan = _read_plan(path) if path.exists() else Plan(count, ())
         known = {_folded(annotator.name) for annotator in plan.annotators}

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from unfeature.artifacts import Feedback
-from unfeature.errors import BadOption, DiskFull, MissingStep, RunBusy, UnfeatureError
+from unfeature.errors import BadOption, MissingStep
 from unfeature.plugins import is_file_reference
 from unfeature.store import Run, write_atomic
-from unfeature.web.desk import Desk, OpenRun, UnknownRun
-from unfeature.web.painter import Overtaken
+from unfeature.web.desk import Desk, OpenRun
+from unfeature.web.failures import tell_failures
 from unfeature.web.security import REPORT_POLICY, Guard
 from unfeature.web.ways import DIRECTION, Way, asked_for
 from unfeature.zoo import cards
@@ -90,46 +89,8 @@ def page(desk: Desk, hosts: frozenset[str], token: str) -> Guard:
     app = FastAPI(title="unfeature", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.include_router(router(desk))
     app.include_router(study_router(desk))
-    _errors(app)
+    tell_failures(app)
     return Guard(app, hosts, token, desk.remote)
-
-
-def _errors(app: FastAPI) -> None:
-    """Every failure as {"error", "kind"}."""
-
-    def told(status: int, sentence: str, kind: str) -> JSONResponse:
-        return JSONResponse({"error": sentence, "kind": kind}, status)
-
-    @app.exception_handler(UnfeatureError)
-    def ours(request: Request, error: UnfeatureError) -> JSONResponse:
-        kind = getattr(error, "kind", type(error).__name__)
-        return told(_status(error, kind), str(error), kind)
-
-    @app.exception_handler(RequestValidationError)
-    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        problems = (f"{'.'.join(map(str, p['loc'][1:]))}: {p['msg'].lower()}" for p in error.errors()[:3])
-        return told(422, f"the request makes no sense ({'; '.join(problems)}). Reload the page.", "BadRequest")
-
-    @app.exception_handler(HTTPException)
-    def http(request: Request, error: HTTPException) -> JSONResponse:
-        why = ": there is nothing at this address" if error.status_code == 404 else ""
-        return told(error.status_code, f"{error.detail}{why}.".lower(), "Http")
-
-    @app.exception_handler(Overtaken)
-    def overtaken(request: Request, error: Overtaken) -> JSONResponse:
-        return told(409, "a newer request took this one's place.", "Overtaken")
-
-
-def _status(error: UnfeatureError, kind: str) -> int:
-    if hasattr(error, "status"):
-        return int(error.status)
-    if kind == "Internal":
-        return 500
-    if kind == "PainterDied" or isinstance(error, DiskFull):
-        return 503
-    if isinstance(error, UnknownRun):
-        return 404
-    return 409 if isinstance(error, RunBusy | MissingStep) else 422
 
 
 def router(desk: Desk) -> APIRouter:
@@ -213,7 +174,7 @@ def _add_pictures(routes: APIRouter, desk: Desk) -> None:
     async def wall(name: str, number: int, g: str = "") -> Response:
         if not 0 <= number < SHEETS:
             raise MissingStep(f"there is no sheet {number}; expected 0 to {SHEETS - 1}.")
-        known = g == desk.opened(name).marks.asked.generator
+        known = g == desk.opened(name).marks.asked.pictures
         return _png(await desk.look(name, "wall", number), FOREVER if known else "no-store")
 
     @routes.post("/api/runs/{name}/front")

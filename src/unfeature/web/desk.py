@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import secrets
+import shutil
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from unfeature import __version__, zoo
-from unfeature.errors import MissingStep, RunBusy, UnfeatureError
-from unfeature.marks import SIDES, Marks
+from unfeature.errors import BadFile, MissingStep, RunBusy, UnfeatureError
+from unfeature.marks import SIDES, Marks, asked
 from unfeature.metrics import MEASUREMENTS
 from unfeature.store import Run
 from unfeature.web import standing
@@ -97,6 +100,7 @@ class Desk:
         self.painter = Painter()
         self.jobs, self.studies = Jobs("train"), Jobs("study")
         self._open: dict[str, OpenRun] = {}
+        self._one = threading.Lock()
 
     def folder(self, name: str) -> Path:
         """Where a run of that name lies; UnknownRun for a name that is none of a run's here."""
@@ -118,20 +122,24 @@ class Desk:
         return next(path for path in numbered if not path.exists())
 
     def opened(self, name: str) -> OpenRun:
-        """A run's marks, read once and again where somebody else has written them."""
-        folder = self.folder(name)
-        if name not in self._open:
-            self._open.setdefault(name, OpenRun(Marks(Run(folder))))  # one of them, whoever came first
-        self._open[name].marks.load()
-        return self._open[name]
+        """A run's marks, read once and again where somebody else has written them, or what is marked, or whose."""
+        run = Run(self.folder(name))
+        now = asked(run)
+        with self._one:  # whoever comes first opens it, for all
+            known = self._open.get(name)
+            if known is None:
+                known = self._open[name] = OpenRun(Marks(run))
+            elif known.marks.asked != now:  # browsers go on counting
+                known.marks = Marks(run)
+        known.marks.load()
+        return known
 
     async def changed(self, name: str, change: Callable[[OpenRun], Found]) -> Found:
         """Change a run's marks, one request at a time; RunBusy while a copy is trained on them."""
-        run = self.opened(name)
-        async with run.lock:
+        async with self.opened(name).lock:
             if self.locked(name):
                 raise RunBusy("the copy is being trained on these marks; expected it done or stopped. Stop it first.")
-            return await asyncio.to_thread(change, run)
+            return await asyncio.to_thread(change, self.opened(name))
 
     def locked(self, name: str) -> bool:
         """Whether marks have to stay as they are."""
@@ -183,10 +191,11 @@ class Desk:
             "name": name,
             "feature": marks.asked.feature,
             "generator": about["generator"],
-            "generator_id": marks.asked.generator,
+            "pictures": marks.asked.pictures,
             "seed": marks.asked.seed,
             "image": about["spec"]["image_shape"],
             "stage": stage,
+            "marked": standing.marked(run),
             "marks": {mark: marks.of(mark) for mark in SIDES},
             "files": [file for file in DOWNLOADS if stage != "marking" and standing.holds(run, file, stage)],
             "locked": self.locked(name),
@@ -228,12 +237,28 @@ class Desk:
 
     async def begin(self, wanted: dict[str, Any]) -> tuple[str, list[str]]:
         """Start a run; its name, and what was found in the generator's file. It appears whole or not at all."""
-        self.runs.mkdir(parents=True, exist_ok=True)
-        final = self.new_folder(wanted["name"], wanted["feature"])
+        named = wanted["name"], wanted["feature"]
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadFile(f"cannot make the folder {self.shown_as}: {error.strerror}. Open another folder.") from error
+        self.new_folder(*named)  # a name that is taken is told before seconds of drawing
         making = self.runs / f".new-{secrets.token_hex(8)}"
-        notes: list[str] = await self.painter.ask("begin", str(making), wanted)
-        making.rename(final)
-        return final.name, notes
+        try:
+            notes: list[str] = await self.painter.ask("begin", str(making), wanted)
+            return self._placed(making, *named).name, notes
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+    def _placed(self, making: Path, name: str, feature: str) -> Path:
+        """Where a run that was made has come to lie; RunBusy, BadFile."""
+        while True:
+            final = self.new_folder(name, feature)
+            try:
+                return making.rename(final)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # somebody was quicker
+                    raise BadFile(f"cannot make {final}: {error.strerror}. Give the run another name.") from error
 
     # What the study's routes ask for.
 

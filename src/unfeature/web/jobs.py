@@ -10,11 +10,11 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from unfeature.errors import RunBusy, UnfeatureError
+from unfeature.errors import BadFile, RunBusy, UnfeatureError
 from unfeature.store import Run, TrainingState
-from unfeature.web.standing import of_these_marks, stage
+from unfeature.web.standing import marked, of_these_marks, stage
 from unfeature.web.ways import STRENGTH, went
 
 PATIENCE = 30
@@ -30,6 +30,8 @@ class Job:
 
     process: asyncio.subprocess.Process
     told: dict[str, Any]
+    marks: str = ""
+    """Id of those it trains on."""
     began: float = 0.0
     first: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -72,11 +74,12 @@ class Jobs:
         self._one = asyncio.Lock()
 
     async def start(self, folder: Path, asked: dict[str, Any]) -> None:
-        """Start, or go on with, a run's work; RunBusy where it is at work already."""
+        """Start, or go on with, a run's work; RunBusy where it is at work already, BadFile."""
         async with self._one:  # a process takes a while to start: who asks meanwhile must find it
             if self.running(folder):
                 raise RunBusy("this run is being trained already; expected it at rest. Wait for it, or stop it first.")
-            with open(folder / "job.log", "ab") as log:
+            marks = marked(Run(folder)) if self.kind == "train" else ""
+            with _log(folder / "job.log") as log:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "unfeature.web.work", self.kind, str(folder), json.dumps(asked)),
                     stdin=asyncio.subprocess.PIPE,
@@ -85,7 +88,7 @@ class Jobs:
                     env={**os.environ, "PYTHONWARNINGS": "ignore"},
                 )
             given = {key: asked[key] for key in CHOICE if key in asked}
-            job = self._jobs[folder] = Job(process, {"verb": "find", "step": 0, "steps": 0} | given)
+            job = self._jobs[folder] = Job(process, {"verb": "find", "step": 0, "steps": 0} | given, marks)
             job.listener = asyncio.create_task(self._listen(job))
 
     async def _listen(self, job: Job) -> None:
@@ -125,8 +128,7 @@ class Jobs:
         empty |= {"error": "", "sentence": "", "note": "", "verdict": "", "warnings": []}
         run, trains = Run(folder), self.kind == "train"
         saved = _saved(run) if trains else {}
-        outdated = trains and job is not None and "done" in job.told and not job.running and not of_these_marks(run)
-        if job is None or outdated:
+        if job is None or (trains and _outdated(job, run)):
             return empty | saved
         told = {"verb": job.told["verb"], "step": job.told["step"], "steps": job.told["steps"]}
         told |= {"seconds_left": job.seconds_left(), "error": job.told.get("error", "")}
@@ -135,6 +137,21 @@ class Jobs:
         records = saved.get("records") or job.records
         told |= {"records": records, "strip": saved.get("strip", 0), "note": saved.get("note", "")}
         return empty | told | {"state": _state(job)}
+
+
+def _log(path: Path) -> BinaryIO:
+    """Where a process writes what went wrong inside, open; BadFile."""
+    try:
+        return open(path, "ab")
+    except OSError as error:
+        raise BadFile(f"cannot write {path}: {error.strerror}. Check the folder and its permissions.") from error
+
+
+def _outdated(job: Job, run: Run) -> bool:
+    """Whether a job at rest was for other marks than those there now, or its result is not there any more."""
+    if job.running:
+        return False
+    return job.marks != marked(run) or ("done" in job.told and not of_these_marks(run))
 
 
 def _state(job: Job) -> str:

@@ -7,6 +7,7 @@ import zipfile
 from typing import Literal
 
 from unfeature.artifacts import Feedback, content_id
+from unfeature.marks import generator_of
 from unfeature.store import Run, TrainingState
 
 Stage = Literal["marking", "trained", "proved"]
@@ -17,6 +18,9 @@ REPORTED = ("report.html", "report.json", "evaluation.json", "preview.json", "re
 GIVEN: dict[str, Stage] = {"feedback.json": "marking", "feature.safetensors": "trained"}
 GIVEN |= {"unlearned.safetensors": "trained"}
 """File -> the stage from which on it is of the run as it is now; the others are of a proved one."""
+
+MAX_MANIFEST = 2**20
+"""Bytes of a dossier's manifest; ours are far smaller."""
 
 
 def stage(run: Run) -> Stage:
@@ -34,13 +38,22 @@ def holds(run: Run, file: str, reached: Stage) -> bool:
     return file != "dossier.zip" or _packed(run)
 
 
+def marked(run: Run) -> str:
+    """Id of the marks there now; empty where there are none, or none of this run's generator. BadFile."""
+    if not run.has("feedback.json"):
+        return ""
+    feedback = run.read_as("feedback.json", Feedback)
+    return feedback.id if feedback.generator == generator_of(run) else ""
+
+
 def of_these_marks(run: Run) -> bool:
-    """Whether the run's feature was found from its marks as they are now."""
-    if not run.has("feature.safetensors") or not run.has("feedback.json"):
+    """Whether the run's feature was found from its marks as they are now, in its generator as it is now."""
+    marks = marked(run)
+    if not marks or not run.has("feature.safetensors"):
         return False
+    facts = run.read_facts("feature.safetensors")
     with run.making_sense("feature.safetensors"):
-        found_from: str = run.read_facts("feature.safetensors")["feedback"]
-    return found_from == run.read_as("feedback.json", Feedback).id
+        return bool((facts["feedback"], facts["generator"]) == (marks, generator_of(run)))
 
 
 def trained(run: Run) -> bool:
@@ -77,10 +90,11 @@ def reported(run: Run) -> bool:
 def _packed(run: Run) -> bool:
     """Whether dossier.zip is of the evaluation and the training there now."""
     try:
-        with zipfile.ZipFile(run.path("dossier.zip")) as archive:
-            ids = json.loads(archive.read("manifest.json"))["ids"]
-            told = ids["evaluation"], ids["training"]
-    except (zipfile.BadZipFile, LookupError, TypeError, ValueError, RecursionError):
+        with zipfile.ZipFile(run.path("dossier.zip")) as archive, archive.open("manifest.json") as file:
+            manifest = file.read(MAX_MANIFEST + 1)
+        ids = json.loads(manifest if len(manifest) <= MAX_MANIFEST else b"{}")["ids"]
+        told = ids["evaluation"], ids["training"]
+    except Exception:  # whatever an archive made by others can raise: encrypted, cut off, packed in another way
         return False
     now = content_id(run.read_json("evaluation.json")), run.read_facts("unlearned.safetensors")["training"]
     return told == now

@@ -22,8 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from unfeature.errors import BadFile, BadOption, MissingStep, UnfeatureError
 from unfeature.marklog import SIDES, Mark
 from unfeature.seeds import stream
-from unfeature.store import Run, parse_json
+from unfeature.store import Run
 from unfeature.studies import ANNOTATORS, Study, outcome, start
+from unfeature.web.results import results
 from unfeature.web.security import REPORT_POLICY
 
 SHEET = 64
@@ -170,7 +171,7 @@ def _owner(desk: Desk, routes: APIRouter) -> None:
         try:
             return _told(desk.study(run))
         except MissingStep:
-            return {"count": 0, "annotators": [], "alpha": None, "consensus": None, "rows": None}
+            return {"count": 0, "annotators": [], "alpha": None, "consensus": None, "rows": None, "earlier": False}
 
     @routes.post("/api/runs/{run}/study/job")
     async def act(run: str, wanted: Action) -> dict[str, Any]:
@@ -188,9 +189,13 @@ def _owner(desk: Desk, routes: APIRouter) -> None:
 
     @routes.get("/api/runs/{run}/study/report")
     def report(run: str) -> Response:
-        own = Run(desk.study(run).folder)
-        if not own.owns("study/report.html"):
-            raise MissingStep(f"the study of {run} has no report yet; expected its trainings done. Start them first.")
+        study = desk.study(run)
+        own = Run(study.folder)
+        if not own.owns("study/report.html") or results(study, outcome(study))["rows"] is None:
+            raise MissingStep(
+                f"the study of {run} has no report of the marks and feature there now; expected its trainings done. "
+                "Start them first."
+            )
         path = own.path("study/report.html")
         try:
             page = path.read_bytes()
@@ -220,14 +225,9 @@ def _told(study: Study) -> dict[str, Any]:
         }
         for one, annotator in zip(found.annotators, study.plan.annotators, strict=True)
     ]
-    path = study.path.with_name("result.json")
-    try:
-        rows = [row for row in parse_json(path, path.read_bytes())["rows"] if row["ratio"]]
-    except (OSError, BadFile, LookupError, TypeError):  # not done yet; a damaged one is made anew by the next job
-        rows = None
     alpha = {key: getattr(found.alpha, key) for key in ("value", "low", "high", "n")} if found.alpha else None
     told = {"count": found.count, "annotators": annotators, "alpha": alpha}
-    return {**told, "consensus": found.consensus, "rows": rows}
+    return {**told, "consensus": found.consensus, **results(study, found)}
 
 
 def _annotator(desk: Desk, routes: APIRouter) -> None:

@@ -203,7 +203,7 @@ export function mount(root, run, api) {
   const base = `/api/runs/${encodeURIComponent(run.name)}`;
   const box = outbox(`${base}/marks`, api);
   const marks = keep(run.marks, box);
-  const series = sheets((k) => api.url(`${base}/sheets/${k}.png?g=${encodeURIComponent(run.generator_id)}`), run.image);
+  const series = sheets((k) => api.url(`${base}/sheets/${k}.png?g=${run.pictures}`), run.image);
   const wall = makeWall({sheets: series, image: run.image, count: Infinity, order: null, marks, words: WORDS, label: `Pictures to mark: ${run.feature}`});
   const bar = toolbar({wall, marks, box, run, filters: true});
   const help = helpPanel({wall, marks, box, run, api, base});

@@ -70,13 +70,15 @@ function table(words, heads, kind) {
 }
 
 function results(study, wanted) {
+  const title = element("h2", {}, "Unlearned once for each");
+  if (study.earlier) return [title, element("p", {}, "The results are of earlier marks; unlearn again.")];
   if (!study.rows?.length) return [];
   const {box, body} = table("What unlearning made of each person's marks", ["Marks of", "Pictures that still show it", "Likely between"], "results");
   for (const row of study.rows) {
     const value = element("td", {class: row.ratio.value <= wanted ? "good" : ""}, percent(row.ratio.value));
     body.append(element("tr", {}, element("th", {scope: "row"}, row.name), value, element("td", {class: "quiet"}, range(row.ratio))));
   }
-  return [element("h2", {}, "Unlearned once for each"), element("p", {class: "hint"}, `Wanted: at most ${percent(wanted)}.`), box];
+  return [title, element("p", {class: "hint"}, `Wanted: at most ${percent(wanted)}.`), box];
 }
 
 function shared(study) {
@@ -97,14 +99,14 @@ function panel(run, api, address, refresh) {
   add.node.append(element("p", {}, add.send));
   let latest = null;
   let drawn = "";
-  const report = () => element("a", {class: "button primary", href: api.url(`${address}/report`), target: "_blank", rel: "noopener"}, "Open the study report");
+  const report = element("a", {class: "button primary", href: api.url(`${address}/report`), target: "_blank", rel: "noopener"}, "Open the study report");
   const begin = (start, kind) => button("Unlearn once for each and once for all together", start, kind);
   const following = follow(work, {
     api, run,
     address: `${address}/job`,
     body: () => ({}),
     idle: (start) => [element("p", {}, "When everybody is done, unlearning shows what each person's marks lead to."), element("p", {class: "go"}, begin(start, "primary"))],
-    done: (job, start) => [verdict(job), element("p", {class: "row"}, report(), begin(start))],
+    done: (job, start) => [verdict(job), element("p", {class: "row"}, report, begin(start))],
     named: (job) => (job.verb && job.verb !== "find" ? `Marks of ${job.verb}` : "Getting ready"),
     changed: (job) => job.state === "done" && api.get(address).then(refresh, tell),
   });
@@ -117,9 +119,10 @@ function panel(run, api, address, refresh) {
       }
       people.get(person.name).update(person, study.count);
     }
-    const now = JSON.stringify([study.alpha, study.consensus, study.rows]);
+    const now = JSON.stringify([study.alpha, study.consensus, study.rows, study.earlier]);
     if (now === drawn) return;
     drawn = now;
+    report.hidden = !study.rows;
     together.replaceChildren(...shared(study));
     outcome.replaceChildren(...results(study, run.wanted));
   };

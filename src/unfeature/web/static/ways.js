@@ -8,12 +8,15 @@ const WAYS = {
   auto: ["Choose for me", "Compares both at many strengths and explains its choice. Finding it takes about a minute."],
 };
 
-/** What was chosen in this tab, null where nothing was: {way, keep, threshold, margin, steps and figures}. */
-export const recall = (run) => JSON.parse(sessionStorage.getItem(`way/${run.name}`) ?? "null");
+/** What was chosen in this tab for the marks there now, null where nothing was: {way, keep, threshold, margin, steps and figures}. */
+export function recall(run) {
+  const kept = JSON.parse(sessionStorage.getItem(`way/${run.name}`) ?? "null");
+  return kept?.marked === run.marked ? kept : null;
+}
 
 /** Keep the choice for Unlearn, and go there. */
 export function take(run, choice) {
-  sessionStorage.setItem(`way/${run.name}`, JSON.stringify(choice));
+  sessionStorage.setItem(`way/${run.name}`, JSON.stringify({...choice, marked: run.marked}));
   location.hash = address(run, "unlearn");
 }
 
