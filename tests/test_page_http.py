@@ -365,7 +365,11 @@ def test_marks_from_a_file(page: Page, run: str) -> None:
     ):
         refused = page.client.post(path + name, content=body)
         assert refused.status_code == 422 and refused.json()["error"], name
+        assert "/tmp" not in refused.json()["error"], "the file is the user's"
+    refused = page.client.post(path + "my marks.csv", content=b"seed,mark\n5,maybe\n")
+    assert refused.json()["error"].startswith('my marks.csv line 2 has mark "maybe"')
     assert page.get(f"/api/runs/{run}")["marks"]["shows"] == [5]
+    assert json.loads((page.folder / run / "feedback.json").read_text())["source"] == "marks in m.csv"
     assert page.client.post(path + "m.csv", content=b"x" * (2**21 + 1)).status_code == 413
 
 
@@ -814,6 +818,9 @@ def test_the_present_folder_may_be_a_run(command, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path / "thick")
     assert command("open", ".", "--no-browser").code == 0
     assert (served[0].runs, served[0].first) == (tmp_path, "thick")
+    (tmp_path / "thick").rename(tmp_path / "my thick")
+    said = command("open", tmp_path / "my thick", "--no-browser")
+    assert said.code == 2 and 'a run folder called "my thick"; expected a name of letters' in said.err
 
 
 def test_a_port_in_use_is_told(page: Page, command, tmp_path: Path) -> None:

@@ -85,6 +85,9 @@ def serve(
     from unfeature.web.desk import Desk
     from unfeature.web.security import own_token
 
+    desk = Desk(runs, first, remote=remote)
+    if first:
+        desk.folder(first)  # under a name that it can show
     listening = _listen(host, port)
     port = listening.getsockname()[1]
     called = _names(host, remote, names)
@@ -92,7 +95,7 @@ def serve(
     shown = _shown(host) + (f":{port}" if port != HTTP else "")
     token = token or own_token(register().with_name("page-token"))
     address = f"http://{shown}/?token={quote(token, safe='')}"
-    app = page(Desk(runs, first, remote=remote), known, token)
+    app = page(desk, known, token)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3
     )

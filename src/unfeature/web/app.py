@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from unfeature.artifacts import Feedback
-from unfeature.errors import BadOption, MissingStep
+from unfeature.errors import BadOption, MissingStep, UnfeatureError
 from unfeature.plugins import is_file_reference
 from unfeature.store import Run, write_atomic
 from unfeature.web.desk import Desk, OpenRun
@@ -147,7 +147,12 @@ def _add_marks(routes: APIRouter, desk: Desk) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"marks{suffix}"
             write_atomic(path, body)
-            told = await desk.painter.ask("marks", str(desk.folder(name)), str(path))
+            try:
+                told = await desk.painter.ask("marks", str(desk.folder(name)), str(path))
+            except UnfeatureError as error:  # of the user's file, not of our copy of it
+                error.args = (str(error).replace(str(path), file[:200]),)
+                raise
+        told["source"] = told["source"].replace(path.name, file[:200])
         feedback = Feedback.from_json(told)
 
         def replace(run: OpenRun) -> dict[str, Any]:

@@ -105,6 +105,11 @@ class Desk:
     def folder(self, name: str) -> Path:
         """Where a run of that name lies; UnknownRun for a name that is none of a run's here."""
         path = self.runs / name
+        if not NAME.fullmatch(name) and Path(name).name == name and (path / "run.json").is_file():
+            raise UnknownRun(
+                f'the page cannot open a run folder called "{name[:80]}"; expected a name of letters, digits, ".", "_" '
+                'and "-". Rename the folder, or use the commands.'
+            )
         if not NAME.fullmatch(name) or not (path / "run.json").is_file():
             raise UnknownRun(
                 f'there is no run "{name[:80]}" in {self.shown_as}; expected one of those on the start page.'

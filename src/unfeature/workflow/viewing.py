@@ -204,9 +204,10 @@ class Viewer:
         return self.generator.sample_latents(np.array(seeds, dtype=np.int64))
 
     def _feedback(self) -> Feedback:
-        if not self.run.has("feedback.json"):
-            return Feedback(self.request.feature, self.generator.spec.id, (), ())
-        return self.run.read_as("feedback.json", Feedback)
+        """The marks there now; none where they are of another generator's pictures."""
+        nothing = Feedback(self.request.feature, self.generator.spec.id, (), ())
+        found = self.run.read_as("feedback.json", Feedback) if self.run.has("feedback.json") else nothing
+        return found if found.generator == nothing.generator else nothing
 
     def _feature(self) -> LinearFeature:
         """The direction of the marks as they are now, with the paper's threshold; NotEnoughFeedback."""

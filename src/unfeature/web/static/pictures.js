@@ -5,6 +5,8 @@ import {problem} from "./api.js";
 const COLUMNS = 8;
 const A_SHEET = 64;
 const KEPT = 60;
+const LEAST = 3;
+const BYTES = 2 ** 28; // of sheets kept, but for the LEAST of them
 const AT_ONCE = 4;
 
 async function fetched(address) {
@@ -94,7 +96,7 @@ async function load(s, k, wait = 500) {
   try {
     const bitmap = await fetched(s.urlOfSheet(k));
     s.kept.set(k, bitmap);
-    while (s.kept.size > KEPT) s.kept.delete(s.kept.keys().next().value);
+    while (s.kept.size > KEPT || (s.kept.size > LEAST && bytes(s.kept) > BYTES)) s.kept.delete(s.kept.keys().next().value);
     for (const wish of taken(s, k)) {
       if (alive(s, wish)) cellOf(s, wish.index, wish.put, bitmap);
       wish.resolve();
@@ -106,6 +108,8 @@ async function load(s, k, wait = 500) {
   s.loading.delete(k);
   next(s);
 }
+
+const bytes = (kept) => [...kept.values()].reduce((sum, bitmap) => sum + 4 * bitmap.width * bitmap.height, 0);
 
 function taken(s, k) {
   const wishes = s.wishes.get(k) ?? [];
