@@ -12,6 +12,7 @@ Expected output, after about 10 s on two cores:
 """
 
 import sys
+from pathlib import Path
 
 import safetensors.torch
 import torch
@@ -68,6 +69,7 @@ if __name__ == "__main__":
         nn.functional.binary_cross_entropy(module(latents), discs(latents)).backward()
         adam.step()
     run = sys.argv[1]
+    Path(run).parent.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(module.state_dict(), f"{run}.safetensors")
 
     uf.sample(run, f"{__file__}:load", uf.SampleOptions(count=1000), weights=f"{run}.safetensors")

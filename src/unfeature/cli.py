@@ -90,6 +90,7 @@ app = App(
     help="Remove a feature from a pre-trained image generator, and prove it.\n\nFirst time?  unfeature demo",
     version=__version__,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # told below
 )
 for _name, _help in COMMANDS.items():
     app.command(f"unfeature.commands:{_name}_", name=_name, help=_help)

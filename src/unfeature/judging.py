@@ -52,8 +52,8 @@ MARKS = {
 
 
 def is_marks_file(reference: str) -> bool:
-    """True for the name of a JSON or CSV file of marks."""
-    return reference.endswith((".json", ".csv"))
+    """True for the name of a JSON or CSV file of marks, the latter between tabs too."""
+    return reference.lower().endswith((".json", ".csv", ".tsv"))
 
 
 def only_guides(reference: str) -> bool:
@@ -231,7 +231,8 @@ def marks_from_file(path: Path, gallery: Gallery, feature: str) -> Feedback:
         data = path.read_bytes()
     except OSError as error:
         raise BadFile(f"cannot read {path}: {error.strerror}. Check the path.") from error
-    value = _read_csv(path, data) if path.suffix == ".csv" else parse_json(path, data)
+    form = path.suffix.lower() != ".json"
+    value = _read_csv(path, data) if form else parse_json(path, data)
     if not {"positives", "negatives", "unsure"} & set(value):
         raise BadFile(
             f"{path} names no marks; expected positives and negatives, lists of seeds. Choose a file of marks."
@@ -241,12 +242,14 @@ def marks_from_file(path: Path, gallery: Gallery, feature: str) -> Feedback:
             tuple(map(_seed, value.get(side, ()))) for side in ("positives", "negatives", "unsure")
         ]
     except (TypeError, ValueError) as error:
-        raise BadFile(f"{path} has marks that are not whole numbers ({error}); expected lists of seeds.") from error
+        raise BadFile(
+            f"{path} marks seeds that are not whole numbers ({error}); expected those of gallery.csv. Mend them."
+        ) from error
     seen = [seed for side in sides for seed in side]
     strange = next((seed for seed in seen if not 0 <= seed < SEEDS), None)
     if strange is not None:
         raise BadFile(f"{path} marks seed {strange}; expected 0 to {SEEDS - 1}, as in gallery.csv. Mend that mark.")
-    if path.suffix == ".csv" and not seen:  # a form nobody filled in; a JSON of no marks was saved by somebody
+    if form and not seen:  # a form nobody filled in; a JSON of no marks was saved by somebody
         raise BadFile(
             f"{path} has no mark in it; expected 1 (shows it), 0 or ? in its column mark. Mark some pictures."
         )
@@ -262,11 +265,15 @@ def marks_from_file(path: Path, gallery: Gallery, feature: str) -> Feedback:
 def _seed(value: Any) -> int:
     if isinstance(value, float | bool):
         raise ValueError(f"got {value}")
-    return int(value)
+    return int(value.removesuffix(".0") if isinstance(value, str) else value)  # as spreadsheets write them
 
 
 def _read_csv(path: Path, data: bytes) -> dict[str, Any]:
     sides: dict[str, list[str]] = {"positives": [], "negatives": [], "unsure": []}
+    if b"\0" in data:
+        raise BadFile(
+            f"{path} is no text in UTF-8; expected a table with columns seed and mark. Save it as CSV, UTF-8."
+        )
     text = data.decode("utf-8-sig", errors="replace")
     header = text.partition("\n")[0]
     between = max(",;\t", key=header.count)  # spreadsheets write semicolons where a comma stands in numbers

@@ -69,4 +69,4 @@ def revert_(
     for told in made.ratios:
         shares = f"{console.percent(told.before)} at first, {console.percent(told.both)} with both unlearned"
         console.say(f"{told.feature}: {shares}, {console.percent(told.reverted)} now (n = {told.reverted.n:,})")
-    console.then("Look at its pictures:", f"unfeature check {shlex.quote(str(to))}")
+    console.then("Look at its pictures:", f"unfeature check {shlex.quote(str(to))} --sheet pictures.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -52,7 +53,9 @@ def _file(text: str) -> str:
 
 def _known(paths: Iterable[str]) -> re.Pattern[str] | None:
     """One pattern of all those paths, the longest first; the last part of each is a group named by what to keep."""
-    whole = sorted({path.rstrip("/") for path in paths if "/" in path.rstrip("/")}, key=len, reverse=True)
+    known = {path.rstrip("/") for path in paths if "/" in path.rstrip("/")}
+    known |= {shlex.quote(path)[1:-1] for path in known if "'" in path}  # as a command has it, between its quotes
+    whole = sorted(known, key=len, reverse=True)
     if not whole:
         return None
     folders = [(path[: path.rindex("/") + 1], path[path.rindex("/") + 1 :]) for path in whole]

@@ -46,7 +46,7 @@ def applied(
         state = "already as the diff leaves it" if done else f"not the one the diff was made for ({found})"
         raise BadCheckpoint(
             f"the checkpoint is {state}; expected weights with hash {facts[begin]}. "
-            + (f"{'Leave --revert out' if revert else 'To take it out again use'}:  --revert" if done else _OTHER)
+            + (f"{'Leave --revert out.' if revert else 'To take it out again use:  --revert'}" if done else _OTHER)
         )
     return {name: _from_bytes(_bytes(tensors[name]) ^ change, tensors[name]) for name, change in content.items()}
 

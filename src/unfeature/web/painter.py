@@ -31,18 +31,20 @@ def paint(pipe: Connection) -> None:
     """Answer requests (verb, arguments) with ("ok", value) or ("error", kind, sentence) until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     viewers: dict[str, Any] = {}
-    while True:
-        try:
+    with contextlib.suppress(EOFError, OSError):  # it has closed
+        while True:
             verb, arguments = pipe.recv()
-        except EOFError:
-            return
-        try:
-            pipe.send(("ok", _VERBS[verb](viewers, *arguments)))
-        except UnfeatureError as error:
-            pipe.send(("error", type(error).__name__, str(error)))
-        except Exception as error:  # what is wrong inside must reach the page as a sentence
-            traceback.print_exc()
-            pipe.send(("error", "Internal", f"something went wrong inside ({type(error).__name__}: {error})"))
+            pipe.send(_answered(viewers, verb, arguments))
+
+
+def _answered(viewers: dict[str, Any], verb: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    try:
+        return "ok", _VERBS[verb](viewers, *arguments)
+    except UnfeatureError as error:
+        return "error", type(error).__name__, str(error)
+    except Exception as error:  # what is wrong inside must reach the page as a sentence
+        traceback.print_exc()
+        return "error", "Internal", f"something went wrong inside ({type(error).__name__}: {error})"
 
 
 def _warm(viewers: dict[str, Any]) -> None:
@@ -110,6 +112,7 @@ class Painter:
         self._newest: dict[str, int] = {}
         self._process: Any = None
         self._pipe: Connection | None = None
+        self._stopping = False
 
     def start(self) -> None:
         """Start the process; it imports torch while the first page is on its way."""
@@ -121,10 +124,12 @@ class Painter:
 
     def stop(self) -> None:
         """End the process."""
+        self._stopping = True
         if self._pipe is not None:
-            self._pipe.close()
-            self._process.join(timeout=2)
-            self._process.kill()
+            self._process.kill()  # whoever waits for its answer hears that it has ended
+            self._process.join()
+            with self._one:
+                self._pipe.close()
 
     async def ask(self, verb: str, *arguments: Any, newest: str = "") -> Any:
         """The answer; UnfeatureError as it was raised there or where the process died, Overtaken.
@@ -149,6 +154,8 @@ class Painter:
                 answer: tuple[Any, ...] = self._pipe.recv()
                 return answer
             except (EOFError, OSError):
+                if self._stopping:
+                    return "error", "PainterDied", "the page is being closed. Open it again."
                 with contextlib.suppress(OSError):
                     self._pipe.close()
                 self._process.join(timeout=5)

@@ -174,7 +174,7 @@ def the_extractor(reference: str, generator: Generator) -> Extractor:
         raise ShapeError(
             f'extractor "{reference}" cannot look at pictures of {"x".join(map(str, shape))} ({problem}); expected an '
             "object with name, hash, embed (n, k) and logits (n, classes). Name one that fits:  --extractor "
-            'FILE.py:FUNCTION  (all verbs but `evaluate` also do without:  --extractor "")'
+            'FILE.py:FUNCTION  (`find`, `preview` and `attack` also do without:  --extractor "")'
         )
     return extractor
 

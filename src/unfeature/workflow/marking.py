@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
 import platform
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain
@@ -17,7 +19,7 @@ from torch import Tensor
 from unfeature import devices
 from unfeature.artifacts import Feedback, Gallery
 from unfeature.drawing import drawn
-from unfeature.errors import BadFile, BadOption, NotEnoughFeedback, UnknownName, WrongGenerator
+from unfeature.errors import BadFile, BadOption, NotEnoughFeedback, UnfeatureError, UnknownName, WrongGenerator
 from unfeature.generators.loading import load_generator
 from unfeature.images import grid, png, rows_at_once, to_pixels
 from unfeature.judging import (
@@ -36,8 +38,8 @@ from unfeature.marks import SOURCE
 from unfeature.metrics import MEASUREMENTS
 from unfeature.options import MarkOptions, SampleOptions
 from unfeature.plugins import is_file_reference, name_code
-from unfeature.protocols import Judge
-from unfeature.seeds import stream
+from unfeature.protocols import Generator, Judge
+from unfeature.seeds import Seeds, stream
 from unfeature.store import Run
 from unfeature.workflow import others
 from unfeature.workflow.inputs import About, Other, Request, the_gallery, the_generator
@@ -85,14 +87,18 @@ def sample(
         )
     if after:
         generator, weights, arguments, gone = others.after(after)
+        if Path(folder).resolve() in {Path(run).resolve() for run in (after, *(other.run for other in gone))}:
+            raise BadOption(
+                f"{folder} is to go on after itself, whose unlearned generator it would replace; expected another "
+                f"folder. Name a new one:  unfeature sample NEW --after {shlex.quote(str(after))}"
+            )
     name_code(generator)
     source = load_generator(generator, weights, arguments)
     for note in getattr(source, "notes", ()):
         on_note(note)
     seeds = stream("gallery", options.seed, 0, options.count)
     gallery = Gallery(source.spec.id, tuple(seeds.tolist()))
-    _, images = drawn(source, seeds[: rows_at_once(source.spec.image_shape, SHEET_PIXELS, 40, SHEET)])
-    _check_values(images, generator)
+    images = _first(source, seeds[: rows_at_once(source.spec.image_shape, SHEET_PIXELS, 40, SHEET)], generator)
     sheet = png(grid(to_pixels(images), columns=20), zoom=enlarge(images.shape[-1]))
     with run.held(new=True):
         before, kept = _generator_before(run), _history(run)
@@ -130,9 +136,35 @@ def _history(run: Run) -> set[str]:
     return {path.name for path in run.path("history").glob("*")}
 
 
+def _first(source: Generator, seeds: Seeds, generator: str) -> Tensor:
+    """The first pictures (n, c, h, w); BadFile where there are none, or no pictures in [0, 1]."""
+    look = f"See all that is wrong:  unfeature check {shlex.quote(generator)}"
+    try:
+        _, images = drawn(source, seeds)
+        shape = tuple(images.shape)
+    except UnfeatureError:
+        raise
+    except Exception as error:  # of whatever the user's own code gives
+        raise BadFile(
+            f'generator "{generator}" makes no pictures ({type(error).__name__}: {str(error)[:200]}); expected latents '
+            f"(n, d) -> pictures (n, c, h, w). {look}"
+        ) from error
+    if len(shape) != 4 or shape[0] != len(seeds) or shape[1] not in (1, 3):
+        raise BadFile(
+            f'generator "{generator}" makes {shape} of {len(seeds)} latents; expected a picture each, of 1 or 3 '
+            f"channels, (n, c, h, w). {look}"
+        )
+    _check_values(images, generator)
+    return images
+
+
 def _check_values(images: Tensor, generator: str) -> None:
     """BadFile for pictures (n, c, h, w) that are not in [0, 1]."""
     low, high = float(images.min()), float(images.max())  # NaN if any is
+    if math.isnan(low):
+        raise BadFile(
+            f'generator "{generator}" makes pixel values that are no numbers; expected 0 to 1. Are its weights whole?'
+        )
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise BadFile(
             f'generator "{generator}" makes pixel values from {low:.3g} to {high:.3g}; expected 0 to 1. '
@@ -190,6 +222,17 @@ def _check_marks(feedback: Feedback, gallery: Gallery, path: str, run: Run) -> N
         raise NotEnoughFeedback(feedback.feature, *counts, run.quoted)
 
 
+def _check_sides(feedback: Feedback, by: str, gallery: Gallery) -> None:
+    """BadOption where whoever marks finds no picture of a kind."""
+    if feedback.positives and feedback.negatives:
+        return
+    which = "with it" if not feedback.positives else "without it"
+    raise BadOption(
+        f"{by} finds none {which} among the {len(gallery.seeds)} pictures of the gallery; expected some of each kind. "
+        "Draw more (sample --count), name a larger --share of a measurement, or look at what your function returns."
+    )
+
+
 def _write_request(run: Run, feature: str, by: str, judge: str, deciding: Judge | None, options: MarkOptions) -> None:
     cut = getattr(deciding, "cut", None)
     asked = Request(feature, by, judge, cut, options.share, options.per_side, options.wanted_ratio)
@@ -223,6 +266,7 @@ def mark(folder: str | Path, feature: str, by: str, options: MarkOptions | None 
             marking, told = guide(by, generator, about.seed, options, about.original)
             feedback = marks_by_judge(marking, told, generator, gallery, feature, options)
             deciding = marking if decides == by else None
+        _check_sides(feedback, by, gallery)
         feedback = swapped(feedback, options.wrong, about.seed)
         if decides and deciding is None:
             deciding = load_judge(decides, generator, about.seed, options.share, original=about.original)
