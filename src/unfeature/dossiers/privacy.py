@@ -69,7 +69,8 @@ def _escaped(text: str) -> str:
 
 
 def _ways(character: str) -> list[str]:
-    return list(dict.fromkeys((character, html.escape(character), "&#39;" if character == "'" else character)))
+    templates = {"'": "&#39;", '"': "&#34;"}
+    return list(dict.fromkeys((character, html.escape(character), templates.get(character, character))))
 
 
 def _mapped(value: Any, known: re.Pattern[str] | None) -> Any:
