@@ -68,10 +68,9 @@ if __name__ == "__main__":
         adam.zero_grad()
         nn.functional.binary_cross_entropy(module(latents), discs(latents)).backward()
         adam.step()
-    run = sys.argv[1]
-    Path(run).parent.mkdir(parents=True, exist_ok=True)
+    run = Path(sys.argv[1])
+    run.parent.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(module.state_dict(), f"{run}.safetensors")
-
     uf.sample(run, f"{__file__}:load", uf.SampleOptions(count=1000), weights=f"{run}.safetensors")
     uf.mark(run, "large discs", by=f"{__file__}:is_large", options=uf.MarkOptions(per_side=80))
     uf.find(run)

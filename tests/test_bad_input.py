@@ -148,10 +148,6 @@ _COMMAND_LINE: dict[str, tuple[str, tuple[str, ...]]] = {
     "value out of range in TOML": ("run range.toml new", ("unlearn.steps is 0", "greater than or equal to 1")),
     "a table where a name belongs": ("run nested.toml new --preset demo", ("generator", "valid string")),
     "extractor for other pictures": ("preview big", ("mnist-gradients", "3x64x64", "--extractor FILE.py:FUNCTION")),
-    "training asks for such an extractor": (
-        "unlearn big",
-        ("mnist-gradients", "3x64x64", "--extractor FILE.py:FUNCTION"),
-    ),
     "extractor that is none": ("preview run --extractor gen.py:number", ("gen.py:number", "embed", "--extractor")),
 }
 
@@ -448,7 +444,7 @@ def test_a_folder_that_takes_no_more(
     )
     for line in (
         ["sample", "run", "--count", "10"],
-        ["mark", "run", "f", "--by", "judge.py:red"],
+        ["mark", "run", "f", "--by", "slant"],
         ["find", "run", "--margin", "1"],
         ["preview", "run", "--count", "20"],
         ["unlearn", "run", "--steps", "1", "--batch", "4"],
@@ -480,11 +476,11 @@ def test_what_an_interrupted_write_left_is_swept_up(here: Path, command: Command
 
 def test_a_marked_file_lost_from_history_overwrites_no_other(here: Path, command: Command) -> None:
     for per_side in ("29", "28", "27"):
-        command("mark", "run", "f", "--by", "judge.py:red", "--per-side", per_side)
+        command("mark", "run", "f", "--by", "slant", "--per-side", per_side)
     history = here / "run" / "history"
     (history / "feedback-1.json").unlink()
     second = (history / "feedback-2.json").read_bytes()
-    command("mark", "run", "f", "--by", "judge.py:red", "--per-side", "26")
-    command("mark", "run", "f", "--by", "judge.py:red", "--per-side", "25")
+    command("mark", "run", "f", "--by", "slant", "--per-side", "26")
+    command("mark", "run", "f", "--by", "slant", "--per-side", "25")
     assert (history / "feedback-2.json").read_bytes() == second
     assert len(list(history.glob("feedback-*.json"))) == 4

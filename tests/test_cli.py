@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Command
@@ -192,6 +193,19 @@ def test_preview_compares_and_says_how_to_choose(tiny_run: Path, command: Comman
     assert f"unfeature find {tiny_run} --threshold T --margin M" in said.out
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({}, "unfeature find r --threshold T --margin M"), ({"finder": "auto"}, "--finder auto has chosen its own"),
+     ({"finder": "counterfactual", "extractor": "", "margin": 0.1, "keep": ["a=my b.csv", "c=d"]},
+      "unfeature find r --finder counterfactual --extractor '' --keep 'a=my b.csv' --keep c=d --threshold")],
+)  # fmt: skip
+def test_another_strength_is_of_the_same_kind(
+    given: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.previews([fake_preview(), fake_preview()], 0.0042, Path("r"), given)
+    assert told in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
+
+
 def test_tables_are_whole_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     result = fake_evaluation()
     for row in result.rows:
@@ -205,7 +219,9 @@ def test_tables_are_whole_in_80_columns(capsys: pytest.CaptureFixture[str]) -> N
         assert name in said
 
     wide = dataclasses.replace(fake_preview(), rewritten=Score.share("rewritten", 221, 2000))
-    console.previews([wide, dataclasses.replace(wide, made_by="instant edit", threshold=-12.345)], 0.0042, Path("r"))
+    console.previews(
+        [wide, dataclasses.replace(wide, made_by="instant edit", threshold=-12.345)], 0.0042, Path("r"), {}
+    )
     said = capsys.readouterr().out.split("green:")[0].split("show it.")[1]
     assert max(map(len, said.splitlines())) <= 80
     for figure in ("0.11 to 0.58 %", "9.7 to 12.5 %", "1.0 to 1.2 %", "2.2 to 3.8 %", "-12.345", "threshold -0.130"):

@@ -162,7 +162,7 @@ def _unmoved(run: Path) -> None:
     )
 
 
-def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
+def previews(found: Sequence[Preview], wanted: float, run: Path, options: Mapping[str, Any]) -> None:
     """A table of teachers, the feature's own first, and of the instant edit where it was asked; in 80 columns."""
     from unfeature.reports import words
 
@@ -200,9 +200,24 @@ def previews(found: Sequence[Preview], wanted: float, run: Path) -> None:
     if teachers > 1:
         if not found[0].rewritten.value:
             _unmoved(run)
-        then("Choose one:", f"unfeature find {quote(str(run))} --threshold T --margin M")
+        _choose(run, options)
     else:
         teacher(run)(found[0], wanted)
+
+
+def _choose(run: Path, options: Mapping[str, Any]) -> None:
+    """How the same feature is found at another strength; who chooses by itself takes none."""
+    from unfeature.options import FindOptions
+
+    if options.get("finder") == "auto":
+        say("--finder auto has chosen its own among such strengths.")
+        return
+    plain, flags = FindOptions().model_dump(mode="json"), ""
+    for name, value in options.items():
+        if name not in ("threshold", "margin") and value != plain.get(name):
+            values = value if isinstance(value, list) else [value]
+            flags += "".join(f" --{name.replace('_', '-')} {quote(str(each))}" for each in values)
+    then("Choose one:", f"unfeature find {quote(str(run))}{flags} --threshold T --margin M")
 
 
 def evaluation(result: Evaluation) -> None:

@@ -168,13 +168,16 @@ def find_(run: RunFolder, /, *, preset: Preset = "", options: Annotated[FindOpti
 def preview_(run: RunFolder, /, *, options: Annotated[PreviewOptions, Flat] = PreviewOptions()) -> None:  # noqa: B008
     """The teacher's numbers."""
     from unfeature import workflow
+    from unfeature.presets import presets
 
     with console.working("making the teacher's pictures"):
         previews = workflow.preview(run, options)
         wanted = workflow.wanted_ratio(run)
-    console.previews(previews, wanted, run)
+    found = Run(run).read_facts("feature.safetensors").get("options", {})
+    console.previews(previews, wanted, run, found)
     console.wrote(run, "preview.png", "preview.json")
-    console.then("Train the copy:", f"unfeature unlearn {_quoted(run)}")
+    same = f" --preset {found['finder']}" if found.get("finder") in presets() else ""
+    console.then("Train the copy:", f"unfeature unlearn {_quoted(run)}{same}")
 
 
 def unlearn_(
