@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from unfeature.devices import leads
+from unfeature.flags import flags
 
 if TYPE_CHECKING:
     from unfeature.artifacts import Attacks, Evaluation, Preview, Score, StepRecord
@@ -212,12 +213,9 @@ def _choose(run: Path, options: Mapping[str, Any]) -> None:
     if options.get("finder") == "auto":
         say("--finder auto has chosen its own among such strengths.")
         return
-    plain, flags = FindOptions().model_dump(mode="json"), ""
-    for name, value in options.items():
-        if name not in ("threshold", "margin") and value != plain.get(name):
-            values = value if isinstance(value, list) else [value]
-            flags += "".join(f" --{name.replace('_', '-')} {quote(str(each))}" for each in values)
-    then("Choose one:", f"unfeature find {quote(str(run))}{flags} --threshold T --margin M")
+    plain = FindOptions().model_dump(mode="json") | {name: options.get(name) for name in ("threshold", "margin")}
+    given = flags({name: value for name, value in options.items() if value != plain.get(name)})
+    then("Choose one:", f"unfeature find {quote(str(run))}{given} --threshold T --margin M")
 
 
 def evaluation(result: Evaluation) -> None:

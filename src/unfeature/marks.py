@@ -37,19 +37,23 @@ class Asked:
 
 def generator_of(run: Run) -> str:
     """Id of the generator that run.json names; MissingStep, BadFile."""
+    return _whose(run)[0]
+
+
+def _whose(run: Run) -> tuple[str, int, str]:
+    """Generator, run seed and the hash of all that pictures depend on, as run.json says."""
     about = run.read_json("run.json")
     with run.making_sense("run.json"):
-        return TypeAdapter(GeneratorSpec).validate_python(about["spec"]).id
+        generator, seed = TypeAdapter(GeneratorSpec).validate_python(about["spec"]).id, int(about["seed"])
+    parts = [about.get(part) for part in ("generator", "weights", "arguments")]
+    return generator, seed, content_id([generator, seed, *parts])
 
 
 def asked(run: Run) -> Asked:
     """Whose pictures are marked, and for what; MissingStep, BadFile."""
-    generator, about, request = generator_of(run), run.read_json("run.json"), run.read_json("request.json")
-    with run.making_sense("run.json"):
-        seed = int(about["seed"])
-    pictures = content_id([generator, seed, *(about.get(part) for part in ("generator", "weights", "arguments"))])
+    whose, request = _whose(run), run.read_json("request.json")
     with run.making_sense("request.json"):
-        return Asked(TypeAdapter(str).validate_python(request["feature"]), generator, seed, pictures)
+        return Asked(TypeAdapter(str).validate_python(request["feature"]), *whose)
 
 
 class Marks:

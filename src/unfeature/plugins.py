@@ -82,14 +82,14 @@ def name_code(reference: str) -> bool:
             fcntl.flock(lock, fcntl.LOCK_EX)
             files = _written_down()
             if path not in files:
-                _write(listed, json.dumps({"files": sorted([*files, path])}, indent=1) + "\n")
+                write_own(listed, json.dumps({"files": sorted([*files, path])}, indent=1) + "\n")
     except OSError:
         return False  # a home that cannot be written to must not stop the work
     return True
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace a small file whole or not at all; OSError."""
+def write_own(path: Path, text: str) -> None:
+    """Replace a small file, which its owner alone can read, whole or not at all; OSError."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from unfeature.errors import BadOption
+
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
+
+
+def check_unused(options: BaseModel, unused: Sequence[str], who: str, use: Callable[[str], str]) -> None:
+    """BadOption for an option that `who` does not look at and that was given, not by a preset.
+
+    use: option -> the flag that names somebody who does.
+    """
+    plain = type(options)()
+    for name in filter(options.model_fields_set.__contains__, unused):
+        value, default = getattr(options, name), getattr(plain, name)
+        if value and value != default:
+            raise BadOption(
+                f"{name} is {value}, but {who} does not use it; expected {default}. "
+                f"Leave it out, or name one that does:  {use(name)}"
+            )
 
 
 def told(error: ValidationError) -> str:

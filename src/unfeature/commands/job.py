@@ -6,13 +6,14 @@ import json
 import shlex
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Parameter
 
 from unfeature import console
 from unfeature.commands.folders import RunFolder
 from unfeature.errors import BadOption, Interrupted, UnknownName
+from unfeature.flags import flags
 from unfeature.options import (
     EvaluateOptions,
     FindOptions,
@@ -276,14 +277,7 @@ def _quoted(path: Path) -> str:
 def _flags(options: Options | None, preset: str) -> str:
     """The flags that were given, each with a space before it: other options would begin another training."""
     given = options.model_dump(include=options.model_fields_set) if options is not None else {}
-    flags = {**({"preset": preset} if preset else {}), **given}
-    return "".join(_flag(name.replace("_", "-"), value) for name, value in flags.items())
-
-
-def _flag(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return f" --{name}" if value else f" --no-{name}"
-    return f" --{name} {value}"
+    return flags({**({"preset": preset} if preset else {}), **given})
 
 
 class _resumable:

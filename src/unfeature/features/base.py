@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from unfeature.artifacts import Feedback, Gallery
-from unfeature.errors import BadFile, BadOption, NotEnoughFeedback, WrongGenerator
+from unfeature.errors import BadFile, NotEnoughFeedback, WrongGenerator
 from unfeature.features.guides import ALONE, Helpers, Progress, unheard
 from unfeature.options import FindOptions
+from unfeature.problems import check_unused
 
 USERS = {"trials": "auto", "seconds": "auto", "search_steps": "counterfactual", "vector": "linear"}
 """Option of some finders only -> one that uses it."""
@@ -29,13 +30,7 @@ class FinderBase:
 
         BadOption for an option of others that was given, not by a preset.
         """
-        for name in filter(self.options.model_fields_set.__contains__, self.unused):
-            value, default = getattr(self.options, name), getattr(FindOptions(), name)
-            if value != default:
-                raise BadOption(
-                    f"{name} is {value}, but finder {self.options.finder} does not use it; expected {default}. "
-                    f"Leave it out, or name one that does:  --finder {USERS[name]}"
-                )
+        check_unused(self.options, self.unused, f"finder {self.options.finder}", lambda name: f"--finder {USERS[name]}")
         for what, made_for in (("gallery", gallery.generator), ("feedback", feedback.generator)):
             if made_for != generator:
                 raise WrongGenerator(what, made_for, generator)

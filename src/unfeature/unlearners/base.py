@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unfeature.errors import BadOption, WrongGenerator
+from unfeature.errors import WrongGenerator
 from unfeature.options import UnlearnOptions
+from unfeature.problems import check_unused
 from unfeature.protocols import Checkpoint, Feature, Generator
 from unfeature.unlearners import UNLEARNERS
 from unfeature.unlearners.stopping import SequentialWilson
@@ -31,13 +32,8 @@ class Unlearning:
         """WrongGenerator for a feature of another; BadOption for an `unused` option that was given, not by a preset."""
         if feature.generator != generator.spec.id:
             raise WrongGenerator("feature", feature.generator, generator.spec.id)
-        for name in filter(self.options.model_fields_set.__contains__, unused):
-            value, default = getattr(self.options, name), getattr(UnlearnOptions(), name)
-            if value and value != default:
-                raise BadOption(
-                    f"{name} is {value}, but unlearner {self._named()} does not use it; expected {default}. "
-                    f"Leave it out, or name one that does:  --unlearner {USERS.get(name, 'distillation')}"
-                )
+        who = f"unlearner {self._named()}"
+        check_unused(self.options, unused, who, lambda name: f"--unlearner {USERS.get(name, 'distillation')}")
 
     def _named(self) -> str:
         """As the table calls it."""

@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-import os
 import secrets
-import tempfile
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
+
+from unfeature.plugins import write_own
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -146,10 +146,7 @@ def own_token(path: Path) -> str:
     made = secrets.token_urlsafe(LENGTH)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # for its owner alone
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(made)
-        os.replace(temporary, path)
+        write_own(path, made)
     return made
 
 

@@ -10,7 +10,7 @@ from unfeature.artifacts import Preview, StepRecord, content_id
 from unfeature.errors import BadOption, ShapeError
 from unfeature.generators.loading import checkpoint_bytes
 from unfeature.images import grid, png
-from unfeature.options import FLIPS, PreviewOptions, UnlearnOptions
+from unfeature.options import PreviewOptions, UnlearnOptions
 from unfeature.protocols import Feature, Generator
 from unfeature.store import Run, TrainingState
 from unfeature.tables import resolve
@@ -62,16 +62,6 @@ def preview(folder: str | Path, options: PreviewOptions | None = None) -> list[P
     return told
 
 
-def _fitting(run: Run) -> str:
-    """The network that tells flips by default; none where it cannot look at these pictures."""
-    generator, _ = the_generator(run)
-    try:
-        the_extractor(FLIPS, generator)
-    except ShapeError:
-        return ""
-    return FLIPS
-
-
 def _variants(feature: Feature, options: PreviewOptions) -> list[Feature]:
     if not options.thresholds and not options.margins:
         return []
@@ -97,7 +87,10 @@ def unlearn(
     options = options or UnlearnOptions()
     run = Run(Path(folder))
     if not _previewed(run):
-        preview(folder, PreviewOptions(extractor=_fitting(run)))
+        try:
+            preview(folder)
+        except ShapeError:  # the shipped network cannot look at these pictures
+            preview(folder, PreviewOptions(extractor=""))
     with run.held(together=True):
         generator, about = the_generator(run)
         feature, facts = the_feature(run, generator)
