@@ -80,6 +80,10 @@ _COMMAND_LINE: dict[str, tuple[str, tuple[str, ...]]] = {
     "generator function fails": ("sample new --generator gen.py:fails", ("ZeroDivisionError", "gen.py:fails")),
     "generator of another latent size": ("sample new --generator gen.py:crooked", ("makes no picture", "mend")),
     "generator beyond [0, 1]": ("sample new --generator gen.py:beyond", ("from -", "expected 0 to 1", "Rescale")),
+    "generator without a gradient": (
+        "sample new --generator gen.py:cut",
+        ("no gradient", "torch all the way", "unfeature check gen.py:cut"),
+    ),
     "generator code does not run": ("sample new --generator broken.py:load", ("SyntaxError", "broken.py")),
     "no such function": ("sample new --generator gen.py:numbr", ('"numbr"', 'Did you mean "number"')),
     "missing run folder": ("find nowhere", ("nowhere", "expected", "unfeature sample nowhere")),
@@ -169,9 +173,11 @@ _FILES = {
     "class Net(nn.Module):\n    def __init__(self, d, c, h):\n        super().__init__()\n"
     "        torch.manual_seed(0)\n        self.c, self.h, self.line = c, h, nn.Linear(d, c * h * h)\n"
     "    def forward(self, z):\n        return self.line(z).sigmoid().unflatten(1, (self.c, self.h, self.h))\n"
+    "class Cut(Net):\n    def forward(self, z):\n        return super().forward(z).detach()\n"
     "def crooked():\n    return unfeature.from_module('crooked', Net(4, 1, 28), 5)\n"
     "def beyond():\n    return unfeature.from_module('beyond', nn.Sequential(nn.Linear(4, 64), nn.Tanh(), "
     "nn.Unflatten(1, (1, 8, 8))), 4)\n"
+    "def cut():\n    return unfeature.from_module('cut', Cut(4, 1, 8), 4)\n"
     "def big():\n    return unfeature.from_module('big', Net(4, 3, 64), 4)\n",
     "broken.py": "def load(:\n",
     "torn.json": '{"positives": [1, 2',

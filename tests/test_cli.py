@@ -187,6 +187,17 @@ def test_a_control_that_is_not_there_is_told_before_anything_is_trained(
     assert not (tmp_path / "run" / "feedback.json").exists()
 
 
+def test_an_extractor_that_does_not_fit_is_told_before_anything_is_trained(tmp_path: Path, command: Command) -> None:
+    file, code = tmp_path / "job.toml", tmp_path / "mine.py"
+    code.write_text("def network():\n    raise ValueError('no weights here')\n")
+    file.write_text(
+        f"feature = 'slant'\nmarks = 'slant'\n[sample]\ncount = 50\n[evaluate]\nextractor = '{code}:network'\n"
+    )
+    said = command("run", file, tmp_path / "run")
+    assert said.code == 2 and "no weights here" in said.err
+    assert not (tmp_path / "run" / "feedback.json").exists()
+
+
 def test_preview_compares_and_says_how_to_choose(tiny_run: Path, command: Command) -> None:
     said = command("preview", tiny_run, "--count", "50", "--margins", "0", "--margins", "0.5")
     assert said.code == 0

@@ -8,10 +8,11 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
-from unfeature.images import data_uri, grid, png, to_pixels
+from unfeature.images import cell, data_uri, grid, png, to_cells, to_pixels
 
 
 def test_no_torch_is_imported() -> None:
@@ -34,6 +35,23 @@ def test_colour_goes_last() -> None:
     pixels = to_pixels(images)
     assert (pixels.shape, pixels.dtype) == ((2, 4, 5, 3), np.uint8)
     assert pixels[1, 2, 3].tolist() == (images[1, :, 2, 3] * 255).round().int().tolist()
+
+
+@pytest.mark.parametrize(
+    ("side", "shown"),
+    [((28, 28), (28, 28)), ((320, 320), (320, 320)), ((321, 200), (160, 100)), ((1024, 512), (256, 128))],
+)
+def test_large_pictures_are_small_on_a_sheet(side: tuple[int, int], shown: tuple[int, int]) -> None:
+    assert cell((3, *side)) == (3, *shown)
+    assert to_cells(torch.zeros(2, 3, *side)).shape == (2, *shown, 3)
+    assert to_cells(torch.zeros(2, 1, *side)).shape == (2, *shown)
+
+
+def test_a_large_pictures_cell_is_the_mean_of_its_pixels() -> None:
+    means = torch.arange(200 * 200).view(200, 200) % 247 + 4
+    noise = torch.tensor([[-4.0, 4.0], [2.0, -2.0]]).repeat(200, 200)
+    large = means.repeat_interleave(2, 0).repeat_interleave(2, 1) + noise
+    assert np.array_equal(to_cells(large[None, None] / 255)[0], means.numpy())
 
 
 def test_grid_goes_row_by_row_with_grey_between() -> None:

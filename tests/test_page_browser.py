@@ -125,6 +125,25 @@ def by_the_command_line(served: Served, run: str, folder: Path, steps: int) -> b
     return (folder / "unlearned.safetensors").read_bytes()
 
 
+@pytest.mark.slow
+def test_pictures_drawn_anew_are_shown_and_the_last_mark_of_the_old_ones_is_told(
+    window: Watched, served: Served
+) -> None:
+    page, again = window.page, window.page.locator("#alerts .alert")
+    run = begin(page, served.address, "stale")
+    page.click(tile(page, 3))
+    assert saved(page, served, run)["shows"] == 1
+    workflow.sample(served.folder / run, "mnist-vae", o.SampleOptions(count=64, seed=1))
+    page.click(tile(page, 5))
+    expect(again).to_contain_text("were drawn anew")
+    assert again.count() == 1
+    page.wait_for_selector(".tile[data-drawn]")
+    assert saved(page, served, run)["shows"] == 0
+    page.click(tile(page, 5))
+    assert saved(page, served, run)["shows"] == 1
+    window.complaints[:] = [told for told in window.complaints if "409" not in told]
+
+
 def unlearn(page: Page, steps: int) -> None:
     """From the preview to a finished copy."""
     page.get_by_role("button", name="Use this strength").click()

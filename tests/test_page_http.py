@@ -517,6 +517,62 @@ def test_an_open_page_sees_what_the_command_line_makes_of_a_run(tmp_path: Path) 
     assert feedback.positives == (5,) and len(seen) == 3
 
 
+def test_marks_of_pictures_that_are_there_no_more_are_not_taken(page: Page, run: str) -> None:
+    page.mark(run, [(3, "shows"), (4, "without")])
+    shown = page.get(f"/api/runs/{run}")["pictures"]
+    assert page.client.get(f"/api/runs/{run}/sheets/0.png?g={shown}").headers["cache-control"].endswith("immutable")
+    workflow.sample(page.folder / run, "mnist-vae", o.SampleOptions(count=40, seed=1))
+    body = {"client": "test", "first": 1, "ops": [[7, "shows"]]}
+    late = page.client.patch(f"/api/runs/{run}/marks?g={shown}", json=body)
+    wall = page.client.get(f"/api/runs/{run}/sheets/0.png?g={shown}")
+    for answer in (late, wall):
+        assert answer.status_code == 409 and answer.json()["kind"] == "OtherPictures", answer.text
+        assert f"the pictures of {run} were drawn anew" in answer.json()["error"]
+    about = page.get(f"/api/runs/{run}")
+    assert about["pictures"] != shown and 7 not in about["marks"]["shows"]
+    now = page.client.patch(f"/api/runs/{run}/marks?g={about['pictures']}", json=body)
+    assert now.status_code == 200 and page.get(f"/api/runs/{run}")["marks"]["shows"] == [7]
+
+
+WIDE = """import torch, unfeature
+
+
+class Wide(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lift = torch.nn.Linear(4, 3)
+
+    def forward(self, z):
+        rows = torch.sigmoid(self.lift(z))[:, :, None, None]
+        return rows * torch.linspace(0, 1, 700)[None, None, :, None].expand(1, 1, 700, 350)
+
+
+def load():
+    torch.manual_seed(0)
+    return unfeature.from_module("wide", Wide(), 4)
+
+
+def red(images):
+    return (images[:, 0, -1, 0] > 0.5).float()
+"""
+
+
+def test_sheets_of_a_large_generator_are_no_larger_than_the_page_shows(tmp_path: Path) -> None:
+    (tmp_path / "wide.py").write_text(WIDE)
+    folder, judge = tmp_path / "run", f"{tmp_path / 'wide.py'}:red"
+    workflow.sample(folder, f"{tmp_path / 'wide.py'}:load", o.SampleOptions(count=40))
+    workflow.mark(folder, "red", judge, o.MarkOptions(per_side=4))
+    looked, height, width = viewing.Viewer(folder), 700 // 3, 350 // 3
+    assert Desk(tmp_path).about("run")["image"] == (3, height, width)
+    for made, rows in ((looked.wall(0), 8), (looked.pairs(0.0, 0.0), 4)):
+        assert Image.open(io.BytesIO(made)).size == (8 * width, rows * height)
+    workflow.find(folder)
+    workflow.unlearn(folder, o.UnlearnOptions(steps=2, batch=2))
+    told = looked.compare()
+    assert sorted([*told["edited"], *told["untouched"]]) == list(range(told["n"])) == sorted(told["worst"])
+    assert Image.open(io.BytesIO(looked.compared("after", 0))).size == (8 * width, 8 * height)
+
+
 @pytest.mark.parametrize("changed", [{"seed": 1}, {"arguments": {"width": 2}}, {"weights": "other.pth"}])
 def test_pictures_kept_by_a_browser_are_named_by_all_they_depend_on(changed: dict[str, Any], tmp_path: Path) -> None:
     run, desk = Run(tmp_path / "run"), Desk(tmp_path)

@@ -39,7 +39,8 @@ class Stand:
             from unfeature.errors import BadFile
 
             raise BadFile(f"cannot read {self.folder(name)}")
-        return {"feature": "<b>glasses</b>", "image": [1, 28, 28], "seed": 0, "secret": "not for annotators"}
+        told = {"feature": "<b>glasses</b>", "image": [1, 28, 28], "pictures": "5eed"}
+        return told | {"seed": 0, "secret": "not for annotators"}
 
     async def sheet(self, name: str, seeds: list[int]) -> bytes:
         return json.dumps(seeds).encode()
@@ -148,6 +149,7 @@ def test_a_study_from_names_to_agreement(client: httpx.Client, run: str) -> None
         "feature": "<b>glasses</b>",
         "count": 100,
         "image": [1, 28, 28],
+        "pictures": "5eed",
         "marks": {"shows": [], "unsure": [], "without": []},
         "seconds": 0.0,
         "done": False,
@@ -157,6 +159,8 @@ def test_a_study_from_names_to_agreement(client: httpx.Client, run: str) -> None
         link: [seed for k in (0, 1) for seed in json.loads(client.get(f"{link}/sheets/{k}.png").content)]
         for link in (ann, bob)
     }
+    for asked, kept in (("", "no-store"), ("?g=5eed", "private, max-age=86400, immutable"), ("?g=5eed2", "no-store")):
+        assert client.get(f"{ann}/sheets/0.png{asked}").headers["cache-control"] == kept
     assert sorted(seeds[ann]) == sorted(seeds[bob]) == list(range(100)) and seeds[ann] != seeds[bob]
     for link in (ann, bob):
         ops = [[position, "shows" if seed < 10 else "without"] for position, seed in enumerate(seeds[link])]

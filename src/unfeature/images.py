@@ -22,6 +22,27 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 """Of files that are taken for pictures in a folder."""
 
 
+CELL = 320
+"""Pixels of the longer side of a sheet's pictures, at most: as large as the page shows one."""
+
+
+def cell(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """What a picture (c, h, w) measures on a sheet: k x k pixels are one there, where it is larger than CELL."""
+    k = -(-max(shape[1:]) // CELL)
+    return shape[0], max(1, shape[1] // k), max(1, shape[2] // k)
+
+
+def to_cells(images: Tensor) -> Pixels:
+    """(n, c, h, w) float in [0, 1] -> (n, h', w'[, 3]) uint8 as on a sheet, by averaging areas."""
+    _, c, h, w = images.shape
+    _, height, width = cell((c, h, w))
+    if (height, width) != (h, w):
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        images = adaptive_avg_pool2d(images, (height, width))
+    return to_pixels(images)
+
+
 def rows_at_once(shape: tuple[int, int, int], pixels: int, least: int, most: int) -> int:
     """How many pictures (c, h, w) of together about `pixels` pixels are made in one pass: what bounds memory."""
     return max(least, min(most, pixels // (shape[1] * shape[2])))

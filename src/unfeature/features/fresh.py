@@ -24,7 +24,7 @@ from unfeature.features.noise import (
     robust_weights,
 )
 from unfeature.features.probes import Probe, fit_probe
-from unfeature.features.views import PART, SPACES, guiding
+from unfeature.features.views import SPACES, drawn_small, guiding, in_parts
 from unfeature.images import rows_at_once
 from unfeature.options import FindOptions
 from unfeature.protocols import Extractor, Generator
@@ -118,15 +118,17 @@ def learn(generator: Generator, feedback: Feedback, options: FindOptions, helper
     """The guide that the options name, or a probe of the marks' pictures. TooFewMarks, BadOption."""
     seeds, labels = sides(feedback)
     if options.guide:
-        _, images = drawn(generator, seeds)
         named = JudgeGuide(helpers.judge(options.guide), options.guide)
-        check_gradient(named, images[:2], options.guide)
+        check_gradient(named, drawn(generator, seeds[:2])[1], options.guide)
         with torch.no_grad():
-            said = torch.cat([named.log_odds(part) for part in torch.split(images, PART)])
+            said = torch.cat(
+                [named.log_odds(part) for _, images in batches(generator, seeds) for part in in_parts(images)]
+            )
         log_odds = said.double().numpy()
         return Marked(named, labels, log_odds, _rates(labels, log_odds))
     network = helpers.extractor(options.extractor)
-    latents, images = drawn(generator, np.array([*seeds, *feedback.unsure], dtype=np.int64))
+    draw_marked = drawn if network else drawn_small
+    latents, images = draw_marked(generator, np.array([*seeds, *feedback.unsure], dtype=np.int64))
     probe, rates, out, unsure = fit_robust(latents, images, labels, seed=seed, extractor=network)
     held_out = np.clip(probe.held_out, 1e-9, 1 - 1e-9)
     guide = ProbeGuide(probe, options.extractor)
@@ -161,7 +163,7 @@ def wrong_marks_told(generator: Generator, feedback: Feedback, seed: int) -> lis
     if min(map(len, some)) < NOISE_LEAST:
         return []
     seeds, labels = np.concatenate(some), np.arange(sum(map(len, some))) < len(some[0])
-    rates = noise_rates(labels, fit_probe(*drawn(generator, seeds), labels, seed=seed, spaces=SPACES).held_out)
+    rates = noise_rates(labels, fit_probe(*drawn_small(generator, seeds), labels, seed=seed, spaces=SPACES).held_out)
     return [f"{rates.told}; all of them count. The page shows which to look at again."] if rates.significant else []
 
 

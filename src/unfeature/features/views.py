@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unfeature.drawing import batches
 from unfeature.errors import ShapeError
-from unfeature.protocols import Extractor
+from unfeature.protocols import Extractor, Generator
+from unfeature.seeds import Seeds
 
 Space = Literal["latents", "pixels", "texture", "pairs", "spread", "embedding"]
 SPACES: tuple[Space, ...] = ("latents", "pixels")
@@ -54,6 +56,12 @@ def reduced(images: Tensor) -> Tensor:
     if max(height, width) <= WIDTH:
         return images
     return F.adaptive_avg_pool2d(images, (min(height, WIDTH), min(width, WIDTH)))
+
+
+def drawn_small(generator: Generator, seeds: Seeds) -> tuple[Tensor, Tensor]:
+    """Latents (n, d) and pictures of all the seeds, as small as a probe without a network looks at them."""
+    latents, images = zip(*((z, reduced(x)) for z, x in batches(generator, seeds)), strict=True)
+    return torch.cat(latents), torch.cat(images)
 
 
 def in_parts(images: Tensor) -> Sequence[Tensor]:

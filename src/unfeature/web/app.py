@@ -135,8 +135,8 @@ def _add_runs(routes: APIRouter, desk: Desk) -> None:
 
 def _add_marks(routes: APIRouter, desk: Desk) -> None:
     @routes.patch("/api/runs/{name}/marks")
-    async def change(name: str, asked: Operations) -> dict[str, Any]:
-        return await desk.changed(name, lambda run: run.apply(asked.client, asked.first, asked.ops))
+    async def change(name: str, asked: Operations, g: str = "") -> dict[str, Any]:
+        return await desk.changed(name, lambda run: run.apply(asked.client, asked.first, asked.ops), g)
 
     @routes.post("/api/runs/{name}/marks/file")
     async def take(name: str, request: Request, file: Annotated[str, Query(alias="name")]) -> dict[str, Any]:
@@ -179,8 +179,9 @@ def _add_pictures(routes: APIRouter, desk: Desk) -> None:
     async def wall(name: str, number: int, g: str = "") -> Response:
         if not 0 <= number < SHEETS:
             raise MissingStep(f"there is no sheet {number}; expected 0 to {SHEETS - 1}.")
-        known = g == desk.opened(name).marks.asked.pictures
-        return _png(await desk.look(name, "wall", number), FOREVER if known else "no-store")
+        if g:
+            desk.check_pictures(name, g)
+        return _png(await desk.look(name, "wall", number), FOREVER if g else "no-store")
 
     @routes.post("/api/runs/{name}/front")
     async def front(name: str) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from unfeature import __version__, zoo
 from unfeature.errors import BadFile, MissingStep, RunBusy, UnfeatureError
+from unfeature.images import cell
 from unfeature.marks import SIDES, Marks, asked
 from unfeature.metrics import MEASUREMENTS
 from unfeature.store import Run
@@ -46,6 +47,10 @@ Found = TypeVar("Found")
 
 class UnknownRun(UnfeatureError, LookupError):
     """No run of that name in the folder that the page was opened with."""
+
+
+class OtherPictures(RunBusy):
+    """What a browser shows or marks was drawn anew since."""
 
 
 @dataclass
@@ -139,9 +144,19 @@ class Desk:
         known.marks.load()
         return known
 
-    async def changed(self, name: str, change: Callable[[OpenRun], Found]) -> Found:
-        """Change a run's marks, one request at a time; RunBusy while a copy is trained on them."""
+    def check_pictures(self, name: str, shown: str) -> None:
+        """OtherPictures where a browser shows pictures of that hash, and the run has others now."""
+        if shown != self.opened(name).marks.asked.pictures:
+            raise OtherPictures(
+                f"the pictures of {name} were drawn anew since this page showed them; expected marks of those that are "
+                "there now. They are shown from here on; the last marks, of the old ones, were not taken."
+            )
+
+    async def changed(self, name: str, change: Callable[[OpenRun], Found], shown: str = "") -> Found:
+        """Change a run's marks, one request at a time; RunBusy while a copy is trained on them, OtherPictures."""
         async with self.opened(name).lock:
+            if shown:
+                self.check_pictures(name, shown)
             if self.locked(name):
                 raise RunBusy("the copy is being trained on these marks; expected it done or stopped. Stop it first.")
             return await asyncio.to_thread(change, self.opened(name))
@@ -198,7 +213,7 @@ class Desk:
             "generator": about["generator"],
             "pictures": marks.asked.pictures,
             "seed": marks.asked.seed,
-            "image": about["spec"]["image_shape"],
+            "image": cell(about["spec"]["image_shape"]),
             "stage": stage,
             "marked": standing.marked(run),
             "marks": {mark: marks.of(mark) for mark in SIDES},

@@ -247,11 +247,13 @@ def _annotator(desk: Desk, routes: APIRouter) -> None:
             about, log = context.about(run), study.logs[number].read()
             marks = log.marks.copy()
         sides = {side: sorted(p for p, mark in marks.items() if mark == side) for side in SIDES}
-        told = {"feature": about["feature"], "count": study.plan.count, "image": about["image"], "marks": sides}
+        told = {"count": study.plan.count, "marks": sides} | {
+            part: about[part] for part in ("feature", "image", "pictures")
+        }
         return {**told, "seconds": round(log.seconds, 1), "done": log.done}
 
     @routes.get("/s/{token}/sheets/{sheet}.png")
-    async def sheet(token: str, sheet: str) -> Response:
+    async def sheet(token: str, sheet: str, g: str = "") -> Response:
         run, study, number = await run_in_threadpool(desk.found, token)
         first = SHEET * int(sheet) if re.fullmatch("[0-9]{1,5}", sheet) else study.plan.count
         if first >= study.plan.count:
@@ -260,8 +262,8 @@ def _annotator(desk: Desk, routes: APIRouter) -> None:
             about = await run_in_threadpool(context.about, run)
             wall = stream("gallery", about["seed"], 0, study.plan.count)
             picture = await context.sheet(run, wall[list(study.order(number)[first : first + SHEET])].tolist())
-        kept = {"Cache-Control": "private, max-age=86400, immutable"}
-        return Response(picture, media_type="image/png", headers={**OWN, **kept})
+        kept = "private, max-age=86400, immutable" if g == about["pictures"] else "no-store"
+        return Response(picture, media_type="image/png", headers={**OWN, "Cache-Control": kept})
 
     @routes.patch("/s/{token}/marks")
     def marks(token: str, given: Operations) -> dict[str, int]:

@@ -137,7 +137,7 @@ def _history(run: Run) -> set[str]:
 
 
 def _first(source: Generator, seeds: Seeds, generator: str) -> Tensor:
-    """The first pictures (n, c, h, w); BadFile where there are none, or no pictures in [0, 1]."""
+    """The first pictures (n, c, h, w); BadFile where there are none, none in [0, 1], or none to learn from."""
     look = f"See all that is wrong:  unfeature check {shlex.quote(generator)}"
     try:
         _, images = drawn(source, seeds)
@@ -155,6 +155,15 @@ def _first(source: Generator, seeds: Seeds, generator: str) -> Tensor:
             f"channels, (n, c, h, w). {look}"
         )
     _check_values(images, generator)
+    twin = source.copy()
+    twin.module.requires_grad_(True)
+    with torch.enable_grad():
+        learns = twin.synthesize(twin.sample_latents(seeds[:1])).requires_grad
+    if not learns:
+        raise BadFile(
+            f'generator "{generator}" passes no gradient from its pictures to its weights, so no copy could learn; '
+            f"expected torch all the way, without .numpy(), .detach() and torch.no_grad(). {look}"
+        )
     return images
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unfeature import teacher
 from unfeature.artifacts import Feedback
-from unfeature.drawing import batches, drawn
+from unfeature.drawing import batches, drawn, shows
 from unfeature.errors import MissingStep, NotEnoughFeedback
 from unfeature.features import FINDERS
 from unfeature.features.advice import advise
@@ -23,9 +23,9 @@ from unfeature.features.linear import LinearFeature
 from unfeature.features.noise import doubtful
 from unfeature.features.probes import Probe, fit_probe
 from unfeature.features.suggestions import suggest
-from unfeature.features.views import SPACES, Space, reduced
+from unfeature.features.views import SPACES, Space, drawn_small
 from unfeature.generators.filling import fill
-from unfeature.images import Pixels, rows_at_once, sheet, to_pixels
+from unfeature.images import Pixels, rows_at_once, sheet, to_cells
 from unfeature.options import FLIPS, FindOptions
 from unfeature.protocols import Extractor, Judge
 from unfeature.reports.words import percent, percent_range, with_range
@@ -62,7 +62,8 @@ class Viewer:
 
     def pictures(self, seeds: list[int]) -> bytes:
         """PNG of the pictures of these seeds, eight in a row."""
-        return sheet(to_pixels(drawn(self.generator, np.array(seeds, dtype=np.int64))[1]), COLUMNS)
+        cells = [to_cells(part) for _, part in batches(self.generator, np.array(seeds, dtype=np.int64))]
+        return sheet(np.concatenate(cells), COLUMNS)
 
     def advice(self) -> dict[str, Any]:
         """What the marks so far are good for."""
@@ -142,7 +143,7 @@ class Viewer:
             after = self.generator.synthesize(feature.erase(latents))
         halves = (torch.split(images, COLUMNS) for images in (before, after))
         rows = [part for pair in zip(*halves, strict=True) for part in pair]
-        return sheet(to_pixels(torch.cat(rows)), COLUMNS)
+        return sheet(to_cells(torch.cat(rows)), COLUMNS)
 
     def strip(self) -> bytes:
         """PNG of eight originals over what the copy makes of them, as its training was last saved; MissingStep."""
@@ -152,7 +153,7 @@ class Viewer:
         fill(student.module, weights, TrainingState.NAME)
         latents, before = (part[:COLUMNS] for part in self._shown())
         with torch.no_grad():
-            return sheet(to_pixels(torch.cat([before, student.synthesize(latents)])), COLUMNS)
+            return sheet(to_cells(torch.cat([before, student.synthesize(latents)])), COLUMNS)
 
     def compare(self) -> dict[str, Any]:
         """Fresh pictures before and after, by index: edited, untouched, worst first; MissingStep before training."""
@@ -175,10 +176,14 @@ class Viewer:
         feature, _ = inputs.the_feature(self.run, self.generator)
         student, _ = inputs.the_unlearned(self.run, self.generator)
         count = rows_at_once(self.generator.spec.image_shape, COMPARED_PIXELS, SHEET, COMPARED)
-        seeds = stream("compare", self.about.seed, 0, count)
-        (latents, before), (_, after) = drawn(self.generator, seeds), drawn(student, seeds)
-        change = (after - before).abs().mean(dim=(1, 2, 3))
-        flagged, judge = feature.contains(latents), self._judge()
+        seeds, judge = stream("compare", self.about.seed, 0, count), self._judge()
+        cells: list[tuple[Pixels, Pixels]] = []
+        seen: list[tuple[Tensor, ...]] = []
+        for (latents, before), (_, after) in zip(batches(self.generator, seeds), batches(student, seeds), strict=True):
+            change, flagged = (after - before).abs().mean(dim=(1, 2, 3)), feature.contains(latents)
+            seen.append((change, flagged, *(shows(judge, x) if judge else flagged for x in (before, after))))
+            cells.append((to_cells(before), to_cells(after)))
+        change, flagged, *shown = (torch.cat(part) for part in zip(*seen, strict=True))
         rows = torch.arange(count)
         told: dict[str, Any] = {
             "n": count,
@@ -186,10 +191,12 @@ class Viewer:
             "untouched": rows[~flagged].tolist(),
             "worst": change.argsort(descending=True, stable=True).tolist(),
             "change": [round(value, 5) for value in change.tolist()],
-            "shows": rows[judge.score(before) >= 0.5].tolist() if judge else None,
-            "after": rows[judge.score(after) >= 0.5].tolist() if judge else None,
         }
-        return to_pixels(before), to_pixels(after), told
+        told |= {
+            key: rows[part].tolist() if judge else None for key, part in zip(("shows", "after"), shown, strict=True)
+        }
+        sides = (np.concatenate(side) for side in zip(*cells, strict=True))
+        return next(sides), next(sides), told
 
     def _keep(self, name: str, key: Any, make: Any) -> Any:
         """What was made last under that name, or made anew where the key has changed."""
@@ -231,9 +238,8 @@ class Viewer:
         labels = np.arange(len(seeds)) < len(feedback.positives[:LEARNT])
 
         def fit() -> Probe:
-            latents, images = zip(*batches(self.generator, np.array(seeds, dtype=np.int64)), strict=True)
-            small = torch.cat([reduced(part) for part in images])
-            return fit_probe(torch.cat(latents), small, labels, seed=self.about.seed, spaces=spaces)
+            marked = drawn_small(self.generator, np.array(seeds, dtype=np.int64))
+            return fit_probe(*marked, labels, seed=self.about.seed, spaces=spaces)
 
         return self._keep(f"probe {spaces}", feedback.id, fit), seeds, labels
 
@@ -256,7 +262,7 @@ class Viewer:
 
     def _pool(self) -> tuple[Tensor, Tensor]:
         count = rows_at_once(self.generator.spec.image_shape, SAMPLE_PIXELS, SHEET, POOL)
-        return self._keep("pool", 0, lambda: drawn(self.generator, self._gallery(0, count)))  # type: ignore[no-any-return]
+        return self._keep("pool", 0, lambda: drawn_small(self.generator, self._gallery(0, count)))  # type: ignore[no-any-return]
 
     def _fresh(self) -> teacher.Sample:
         """Samples that nobody marked, judged once."""

@@ -10,7 +10,7 @@ from unfeature.options import RunOptions
 from unfeature.store import Run
 from unfeature.workflow.attacking import attack
 from unfeature.workflow.finding import find
-from unfeature.workflow.inputs import the_control, the_generator
+from unfeature.workflow.inputs import the_control, the_extractor, the_generator
 from unfeature.workflow.marking import mark, sample
 from unfeature.workflow.proving import evaluate, report
 from unfeature.workflow.training import preview, unlearn
@@ -29,7 +29,7 @@ def run(
     """Every verb in turn; given again after an interruption it goes on, to the same bytes. The report's paths."""
     on_verb("sample")
     sample(folder, options.generator, options.sample, options.weights, options.arguments, on_note)
-    _check_controls(Path(folder), options)
+    _check_needed(Path(folder), options)
     on_verb("mark")
     mark(folder, options.feature, options.marks, options.mark, options.judge)
     on_verb("find")
@@ -48,13 +48,16 @@ def run(
     return report(folder)
 
 
-def _check_controls(folder: Path, options: RunOptions) -> None:
-    """Before hours of training: whether what the copy is compared with is there. BadCheckpoint, BadFile, BadOption."""
+def _check_needed(folder: Path, options: RunOptions) -> None:
+    """Before hours of training: whether extractor and controls that it is measured with are there.
+
+    BadCheckpoint, BadFile, BadOption, ShapeError.
+    """
+    generator, about = the_generator(Run(folder))
+    the_extractor(options.evaluate.extractor, generator)
     asked = {options.evaluate.control, options.attack.control if options.attack is not None else ""} - {""}
-    if asked:
-        generator, about = the_generator(Run(folder))
-        for weights in sorted(asked):
-            the_control(about, generator, weights)
+    for weights in sorted(asked):
+        the_control(about, generator, weights)
 
 
 def _other(

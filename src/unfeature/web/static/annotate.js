@@ -103,7 +103,7 @@ function show(state) {
   const time = {value: null};
   const box = outbox(`${base}/marks`, api, () => ({seconds: time.value.take()}));
   const marks = keep(state.marks, box);
-  const series = sheets((k) => `${base}/sheets/${k}.png`, state.image);
+  const series = sheets((k) => `${base}/sheets/${k}.png?g=${state.pictures}`, state.image);
   const wall = makeWall({sheets: series, image: state.image, count: state.count, order: null, marks, words: WORDS, label: `Pictures to mark: ${state.feature}`});
   const done = progress(marks, state.count);
   const pausing = pauses(wall, time, box);

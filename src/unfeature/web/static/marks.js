@@ -79,6 +79,13 @@ function took(b, client, saved) {
   b.batches = b.batches.filter((batch) => batch.ops.length);
 }
 
+/** What is marked there is no more. */
+function forget(b) {
+  b.batches = [];
+  b.pending.clear();
+  b.problem = null;
+}
+
 async function send(b) {
   if (b.busy) return;
   clearTimeout(b.timer);
@@ -95,8 +102,8 @@ async function send(b) {
     b.problem = null;
     b.wait = 0;
   } catch (error) {
-    b.problem = error;
-    b.wait = Math.min(8000, 2 * b.wait || 500);
+    if (error.kind === "OtherPictures") forget(b);
+    else Object.assign(b, {problem: error, wait: Math.min(8000, 2 * b.wait || 500)});
   }
   b.busy = false;
   mirror(b);
@@ -201,7 +208,7 @@ function turn(m, from, to, which) {
 /** The step of the page: toolbar, help and the endless wall. */
 export function mount(root, run, api) {
   const base = `/api/runs/${encodeURIComponent(run.name)}`;
-  const box = outbox(`${base}/marks`, api);
+  const box = outbox(`${base}/marks?g=${run.pictures}`, api);
   const marks = keep(run.marks, box);
   const series = sheets((k) => api.url(`${base}/sheets/${k}.png?g=${run.pictures}`), run.image);
   const wall = makeWall({sheets: series, image: run.image, count: Infinity, order: null, marks, words: WORDS, label: `Pictures to mark: ${run.feature}`});

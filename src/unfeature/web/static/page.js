@@ -10,7 +10,7 @@ const STEPS = {
   compare: ["Compare", "./compare.js"],
   study: ["Study", "./study.js"],
 };
-const shown = {run: null, step: "start", leave: null, turn: 0};
+const shown = {run: null, step: "start", leave: null, turn: 0, anew: false};
 
 /** Why a step is closed, or "" if it is open. */
 function reason(step, run) {
@@ -74,6 +74,15 @@ async function left() {
   if (leave) await Promise.race([leave(), patience]);
 }
 
+/** The pictures shown are others now: the step again, as the run is, and why; once for all that were asked for. */
+async function anew(sentence) {
+  if (shown.anew) return;
+  shown.anew = true;
+  await route();
+  tell(sentence);
+  shown.anew = false;
+}
+
 /** Take the old step away and mount the one that the address names. */
 async function route() {
   const turn = ++shown.turn;
@@ -129,6 +138,7 @@ async function begin() {
   });
   addEventListener("hashchange", route);
   addEventListener("marks", head);
+  addEventListener("anew", (event) => anew(event.detail));
   head();
   if (!location.hash) {
     const {open} = await api.get("/api/start").catch(() => ({}));
