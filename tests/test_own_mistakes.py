@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from unfeature import workflow
+from unfeature import workflow, zoo
 from unfeature.errors import BadFile, BadOption
 from unfeature.judging import is_marks_file, marks_from_file
 from unfeature.options import MarkOptions, SampleOptions, UnlearnOptions
@@ -39,6 +39,10 @@ odd = made(lambda x: x * float("nan"))
 
 def red(images):
     return (images[:, 0].mean(dim=(1, 2)) > 0.5).float()
+
+def bright(images):
+    share = images.mean(dim=(1, 2, 3))
+    return (share > share.median()).float()
 
 def nobody(images):
     return torch.zeros(len(images))
@@ -116,3 +120,19 @@ def test_what_is_stopped_says_so(tmp_path: Path) -> None:
     if stopped.returncode != 0:  # a quick machine has drawn them all by then
         assert stopped.returncode == 130 and "Stopped. What was written before is whole" in told
         assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("named", ["own.py:colour", "own.safetensors"])
+def test_a_run_whose_generator_was_named_from_another_folder_says_so(
+    own: Path, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    (tmp_path / "own.safetensors").write_bytes(zoo.weights("mnist-vae"))
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert command("sample", "run", "--generator", named, "--count", "50").code == 0
+    assert command("mark", "run", "bright", "--by", f"{own}:bright", "--per-side", "5").code == 0
+    monkeypatch.chdir("below")
+    said = command("find", "../run")
+    assert said.code == 2 and f'is of "{named}", named from the folder in which `unfeature sample` was' in said.err
+    monkeypatch.chdir("..")
+    assert command("find", "run").code == 0

@@ -13,7 +13,7 @@ import torch
 
 from unfeature.artifacts import Artifact, Feedback, Gallery, GeneratorSpec, Preview, content_id
 from unfeature.drawing import drawn
-from unfeature.errors import BadOption, MissingStep, ShapeError, TooFewMarks, WrongGenerator
+from unfeature.errors import BadFile, BadOption, MissingStep, ShapeError, TooFewMarks, WrongGenerator
 from unfeature.features import load_feature
 from unfeature.features.fresh import sides
 from unfeature.features.guides import Helpers, ProbeJudge
@@ -23,7 +23,7 @@ from unfeature.generators.filling import fill
 from unfeature.generators.loading import load_generator
 from unfeature.judging import CLIP, is_marks_file, load_extractor, load_guide, load_judge, marks_from_file
 from unfeature.marks import SOURCE
-from unfeature.plugins import name_code, require_named
+from unfeature.plugins import is_file_reference, name_code, require_named
 from unfeature.protocols import Extractor, Feature, Generator, Judge
 from unfeature.store import Run, TrainingState
 
@@ -96,11 +96,23 @@ class Teachers(Artifact):
 def the_generator(run: Run) -> tuple[Generator, About]:
     """The run's generator and run.json; WrongGenerator where the file it came from has changed since, UntrustedCode."""
     about = run.read_as("run.json", About)
+    for name in (about.generator, about.weights or ""):
+        _check_here(run, name)
     require_named(about.generator, str(run.path("run.json")))
     generator = load_generator(about.generator, about.weights, about.arguments)
     if generator.spec.id != about.spec.id:
         raise WrongGenerator("run", about.spec.id, generator.spec.id)
     return generator, about
+
+
+def _check_here(run: Run, name: str) -> None:
+    """BadFile where a run's generator was named from another folder than this."""
+    path = Path(name.rpartition(":")[0] if is_file_reference(name) else name)
+    if path.suffix and not path.is_absolute() and not path.exists():
+        raise BadFile(
+            f'the run in {run.folder} is of "{name}", named from the folder in which `unfeature sample` was called; '
+            f"expected it below {Path.cwd()}. Go to that folder, and call this again there."
+        )
 
 
 def the_control(about: About, generator: Generator, weights: str) -> Generator:
