@@ -80,6 +80,11 @@ _COMMAND_LINE: dict[str, tuple[str, tuple[str, ...]]] = {
     "generator function fails": ("sample new --generator gen.py:fails", ("ZeroDivisionError", "gen.py:fails")),
     "generator of another latent size": ("sample new --generator gen.py:crooked", ("makes no picture", "mend")),
     "generator beyond [0, 1]": ("sample new --generator gen.py:beyond", ("from -", "expected 0 to 1", "Rescale")),
+    "name of two words without quotes": (
+        "mark run thick strokes --by thickness",
+        ("strokes is too much", '"thick strokes"', "unfeature mark --help"),
+    ),
+    "generator that is none": ("sample new --generator pictures", ('"pictures"', ".safetensors", "FILE.py:NAME")),
     "generator without a gradient": (
         "sample new --generator gen.py:cut",
         ("no gradient", "torch all the way", "unfeature check gen.py:cut"),

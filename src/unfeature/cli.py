@@ -6,10 +6,11 @@ The commands themselves are in `unfeature.commands`, imported when one is called
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from unfeature import __version__
 from unfeature.errors import Interrupted, UnfeatureError
@@ -128,5 +129,8 @@ def _sentence(error: CycloptsError) -> str:
         from unfeature.problems import told
 
         return f"BadOption: {told(error.__cause__)}. See:  {explains}"  # type: ignore[arg-type]
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        told = f"BadOption: {shlex.join(error.unused_tokens)} is too much; expected a name of several words in quotes"
+        return f'{told}: "thick strokes". See:  {explains}'
     error.verbose = False
     return f"BadOption: {error} See:  {explains}"

@@ -122,7 +122,7 @@ def load_judge(
             "a function of yours:  --judge FILE.py:FUNCTION"
         )
     if reference not in MEASUREMENTS:
-        raise UnknownName("judge", reference, MEASUREMENTS)
+        raise UnknownName("judge", reference, MEASUREMENTS, "FILE.py:NAME")
     measurement = load_measurement(reference)
     if cut is not None:
         return CutJudge(measurement, cut)
@@ -150,7 +150,9 @@ def load_guide(reference: str) -> Judge:
 def load_extractor(reference: str) -> Extractor:
     """A shipped extractor by name, or what FILE.py:FUNCTION returns."""
     named = is_file_reference(reference)
-    loaded: Extractor = call_object(reference) if named else resolve("extractor", EXTRACTORS, reference)()
+    loaded: Extractor = (
+        call_object(reference) if named else resolve("extractor", EXTRACTORS, reference, "FILE.py:NAME")()
+    )
     return loaded
 
 

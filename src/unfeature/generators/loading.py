@@ -65,7 +65,9 @@ def _load(name: str, given: dict[str, Any]) -> Generator:
         return _shipped(name, shipped[name], given)
     if is_checkpoint(name):
         return _from_file(name, given)
-    raise UnknownName("generator", name, shipped)
+    raise UnknownName(
+        "generator", name, shipped, "a checkpoint (.safetensors .pt .pth .ckpt .pkl .bin) or FILE.py:NAME"
+    )
 
 
 def _shipped(name: str, card: dict[str, Any], given: dict[str, Any]) -> Generator:

@@ -196,7 +196,7 @@ def request(folder: str | Path, feature: str, judge: str = "", options: MarkOpti
             generator, about = the_generator(run)
             load_judge(judge, generator, about.seed, 0.5)
         elif judge and judge not in MEASUREMENTS:
-            raise UnknownName("judge", judge, MEASUREMENTS)
+            raise UnknownName("judge", judge, MEASUREMENTS, "FILE.py:NAME")
         _write_request(run, feature, SOURCE, judge, None, options or MarkOptions())
 
 
