@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -11,7 +13,7 @@ from pydantic import BaseModel
 from unfeature import options
 from unfeature.errors import BadOption, UnknownName
 from unfeature.options import FindOptions, Options, RunOptions, UnlearnOptions
-from unfeature.presets import preset, preset_values, presets
+from unfeature.presets import preset, preset_values, presets, read_options
 
 MODELS = [
     kind
@@ -65,6 +67,47 @@ def test_another_feature_of_a_run_is_marked_and_found_like_its_own() -> None:
     for wrong in ({"../slant": {}}, {"slant": 3}, {"slant": {"mark": 3}}, 3):
         with pytest.raises(BadOption, match="also"):
             RunOptions.parse({"also": wrong, **own})
+
+
+@pytest.mark.parametrize(
+    ("told", "got", "beside", "near"),
+    [
+        ({"unlern": {}}, "unlern", "unlearn, weights", "unlearn"),
+        ({"step": 3}, "step", "sample, unlearn, weights", "unlearn.steps"),
+        ({"unlearn": {"stepps": 3}}, "unlearn.stepps", "steps, tolerance", "unlearn.steps"),
+        ({"unlearn": {"trials": 3}}, "unlearn.trials", "steps, tolerance", "find.trials"),
+        ({"attack": {"restart": 3}}, "attack.restart", "restarts, samples", "attack.restarts"),
+        ({"also": {"thin": {"mark": {"per_sid": 3}}}}, "also.thin.mark.per_sid", "per_side", "also.thin.mark.per_side"),
+        ({"also": {"thin": {"find": {"steps": 3}}}}, "also.thin.find.steps", "trials, vector", "unlearn.steps"),
+    ],
+)
+def test_an_unknown_option_is_told_with_those_of_its_table(
+    told: dict[str, Any], got: str, beside: str, near: str
+) -> None:
+    with pytest.raises(UnknownName) as error:
+        RunOptions.parse(told)
+    known = str(error.value).partition("expected one of ")[2].partition(". ")[0]
+    assert f'unknown option "{got}"; ' in str(error.value) and str(error.value).endswith(f'Did you mean "{near}"?')
+    assert beside in known and "." not in known
+
+
+def test_a_file_of_options_may_name_a_preset(tmp_path: Path) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text("preset = 'auto'\n[unlearn]\nsteps = 7\n")
+    options, auto = read_options(file), read_options(base="auto")
+    assert options.find == auto.find and options.unlearn.steps == 7
+    assert options.unlearn == auto.unlearn.model_copy(update={"steps": 7})
+    assert options.unlearn.model_fields_set == {"steps"} and options.find.model_fields_set == set()
+    assert read_options(file, "paper").find == read_options(base="paper").find
+    file.write_text("preset = 3\n")
+    with pytest.raises(BadOption, match="preset is 3; expected one of auto, "):
+        read_options(file)
+
+
+@pytest.mark.parametrize(("told", "verb"), [({"unlearn": {"steps": "x"}}, "unlearn"), ({"feature": 3}, "run")])
+def test_a_wrong_value_names_the_command_that_explains_it(told: dict[str, Any], verb: str) -> None:
+    with pytest.raises(BadOption, match=f"Names and ranges:  unfeature {verb} --help"):
+        RunOptions.parse(told)
 
 
 def test_an_unknown_option_comes_with_the_nearest() -> None:

@@ -130,7 +130,7 @@ def _sentence(error: CycloptsError) -> str:
 
         return f"BadOption: {told(error.__cause__)}. See:  {explains}"  # type: ignore[arg-type]
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
-        told = f"BadOption: {shlex.join(error.unused_tokens)} is too much; expected a name of several words in quotes"
-        return f'{told}: "thick strokes". See:  {explains}'
+        much = f"BadOption: {shlex.join(error.unused_tokens)} is too much; expected a name of several words in quotes"
+        return f'{much}: "thick strokes". See:  {explains}'
     error.verbose = False
     return f"BadOption: {error} See:  {explains}"

@@ -14,10 +14,10 @@ class UnfeatureError(Exception):
 class UnknownName(UnfeatureError, LookupError):
     """A name that is not in its table; `own` is how a user's own is named, where that can be."""
 
-    def __init__(self, kind: str, got: str, known: Iterable[str], own: str = "") -> None:
+    def __init__(self, kind: str, got: str, known: Iterable[str], own: str = "", near: str = "") -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(got, names, n=1, cutoff=0.4)
-        hint = f'Did you mean "{near[0]}"?' if near else f"Use one of those{own and f', or {own} for your own'}."
+        near = near or next(iter(difflib.get_close_matches(got, names, n=1, cutoff=0.4)), "")
+        hint = f'Did you mean "{near}"?' if near else f"Use one of those{own and f', or {own} for your own'}."
         super().__init__(f'unknown {kind} "{got}"; expected one of {", ".join(names)}. {hint}')
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from unfeature import devices
-from unfeature.errors import BadOption, UnknownName
-from unfeature.problems import told
+from unfeature.errors import BadOption
+from unfeature.problems import tables, told, unknown
 
 FLIPS = "mnist-gradients"
 """The shipped network that tells flips and distances of grey pictures; it guides nobody."""
@@ -34,8 +34,8 @@ class Options(BaseModel):
         except ValidationError as error:
             for problem in error.errors():
                 if problem["type"] == "extra_forbidden":
-                    raise UnknownName("option", ".".join(map(str, problem["loc"])), _names(cls)) from None
-            raise BadOption(f"{told(error)}. Names and ranges: docs/reference/options.md.") from None
+                    raise unknown(cls, problem["loc"]) from None
+            raise BadOption(f"{told(error)}. Names and ranges:  unfeature {tables(error)} --help") from None
 
 
 def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -45,15 +45,6 @@ def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(told.get(key), dict)
         told[key] = laid_over(told[key], value) if both else value
     return told
-
-
-def _names(model: type[BaseModel], prefix: str = "") -> list[str]:
-    names = []
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        inner = isinstance(kind, type) and issubclass(kind, BaseModel)
-        names += _names(kind, f"{prefix}{name}.") if inner else [prefix + name]  # type: ignore[arg-type]
-    return names
 
 
 class SampleOptions(Options):
@@ -254,7 +245,7 @@ class AlsoOptions(Options):
 
 
 class RunOptions(Options):
-    """Everything `unfeature run FILE.toml` needs; a table for each verb."""
+    """Everything `unfeature run FILE.toml` needs: a table for each verb, over `preset = "NAME"` where it says so."""
 
     generator: str = Field("mnist-vae", description="Shipped name, checkpoint file or FILE.py:FUNCTION.")
     weights: str | None = Field(None, description="Checkpoint file put in place of the generator's own weights.")
@@ -293,7 +284,7 @@ class BenchOptions(Options):
 
     title: str = Field("Benchmark", description="Above the table and the plot.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Run seeds; each is a run of every combination.")
-    base: dict[str, Any] = Field({}, description="Options of every cell, as in a file for `run`, and `preset`.")
+    base: dict[str, Any] = Field({}, description="Options of every cell, as in a file for `run`.")
     axes: dict[str, dict[str, dict[str, Any]]] = Field(
         {}, description="Axis -> value -> options that make it, laid over `base` in the axes' order; one axis at least."
     )

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from unfeature.errors import BadFile, UnknownName
+from unfeature.errors import BadFile, BadOption, UnknownName
 from unfeature.options import RunOptions, laid_over
 
 
@@ -31,8 +31,8 @@ def read_options(path: str | Path | None = None, base: str = "") -> RunOptions:
 
 
 def over_preset(base: str, given: dict[str, Any]) -> RunOptions:
-    """What is given over a preset, where one is named; that alone counts as set. UnknownName, BadOption."""
-    made = RunOptions.parse(laid_over(preset_values(base) if base else {}, given))
+    """What is given over a preset, `base` or one that it names; that alone counts as set. UnknownName, BadOption."""
+    made = RunOptions.parse(_whole(given, base))
     for verb in ("find", "unlearn"):
         getattr(made, verb).model_fields_set.intersection_update(given.get(verb, {}))
     for name, other in made.also.items():
@@ -42,9 +42,16 @@ def over_preset(base: str, given: dict[str, Any]) -> RunOptions:
 
 def preset_values(name: str) -> dict[str, Any]:
     """What the preset of that name says, over the one it begins with, if any; UnknownName."""
-    told = _toml(f"preset {name}", preset(name))
-    base = told.pop("preset", None)
-    return told if base is None else laid_over(preset_values(base), told)
+    return _whole(_toml(f"preset {name}", preset(name)))
+
+
+def _whole(given: dict[str, Any], base: str = "") -> dict[str, Any]:
+    """What is given, over the preset `base` or else the one that it names, if any."""
+    told = dict(given)
+    named = told.pop("preset", "")
+    if not isinstance(named, str):
+        raise BadOption(f"preset is {named!r}; expected one of {', '.join(presets())}. Name one, or leave it out.")
+    return laid_over(preset_values(base or named), told) if base or named else told
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

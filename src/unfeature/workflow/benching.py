@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,7 @@ def cells(options: BenchOptions) -> list[Cell]:
 
 def _options(parts: list[dict[str, Any]], seed: int) -> RunOptions:
     """What parts say one after the other, over the last preset that any of them names."""
-    names = [part["preset"] for part in parts if "preset" in part]
-    told = dict[str, Any]()
-    for part in (*parts, {"sample": {"seed": seed}}):
-        told = laid_over(told, {key: value for key, value in part.items() if key != "preset"})
-    return over_preset(names[-1] if names else "", told)
+    return over_preset("", reduce(laid_over, (*parts, {"sample": {"seed": seed}})))
 
 
 def bench(
