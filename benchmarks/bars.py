@@ -72,6 +72,7 @@ def one(folder: Path, name: str, feature: str, seed: int) -> dict[str, Any]:
         workflow.mark(folder, feature, feature)
         workflow.find(folder)
         pooled = workflow.preview(folder, o.PreviewOptions(count=100))[0].threshold
+        assert pooled is not None, "a direction has a threshold"
         grid = o.PreviewOptions(count=PREVIEWED, thresholds=tuple(pooled + x for x in OFFSETS), margins=MARGINS)
         chosen = choose(workflow.preview(folder, grid)[1:], workflow.wanted_ratio(folder))
         workflow.find(folder, o.FindOptions(threshold=chosen.threshold, margin=chosen.margin))

@@ -20,6 +20,7 @@ from unfeature import __version__, console
 from unfeature.artifacts import OTHER, AttackResult, Attacks, Score
 from unfeature.cli import COMMANDS, SPINS
 from unfeature.options import RunOptions
+from unfeature.reports.content import content
 from unfeature.workflow import attacking, read_options
 
 KINDS = (
@@ -215,6 +216,17 @@ def test_another_strength_is_of_the_same_kind(
 ) -> None:
     console.previews([fake_preview(), fake_preview()], 0.0042, Path("r"), given)
     assert told in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
+
+
+def test_features_together_have_no_strength_that_a_preview_could_try(capsys: pytest.CaptureFixture[str]) -> None:
+    both = dataclasses.replace(fake_preview(), threshold=None, margin=None)
+    console.previews([both, dataclasses.replace(both, made_by="instant edit")], 0.0042, Path("r"), {})
+    console.teacher(Path("r"))(dataclasses.replace(both, ratio=Score.share("target_ratio", 100, 2000)), 0.0042)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "threshold" not in said and "--margins" not in said
+    assert "unfeature find, for each feature, with a larger --margin" in said
+    told = content(fake_evaluation(), both, [], {}).sections
+    assert "Teacher" not in [section.title for section in told]
 
 
 def test_tables_are_whole_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,8 +194,8 @@ class Preview(Artifact):
     feature: str
     generator: str
     n: int
-    margin: float
-    threshold: float
+    margin: float | None
+    threshold: float | None  # both None of features without one: several together
     rewritten: Score
     """Share of latents the teacher rewrites."""
     drift_rest: Score

@@ -143,9 +143,13 @@ def teacher(run: Path) -> Callable[[Preview, float], None]:
         if not preview.rewritten.value:
             _unmoved(run)
         elif preview.ratio is not None and preview.ratio.low > wanted:
+            margins = f"unfeature preview {quote(str(run))} --margins 0.25 --margins 0.5"
+            more = (
+                margins if preview.threshold is not None else "unfeature find, for each feature, with a larger --margin"
+            )
             _out.print(
                 f"warning: the wanted ratio, {words.percent(wanted)}, is out of the teacher's reach, and the copy "
-                f"cannot beat it. Try more:  unfeature preview {quote(str(run))} --margins 0.25 --margins 0.5",
+                f"cannot beat it. Try more:  {more}",
                 style="yellow",
                 markup=False,
             )
@@ -163,16 +167,17 @@ def _unmoved(run: Path) -> None:
     )
 
 
+def _two_lines(name: str, score: Score | None) -> str:
+    from unfeature.reports import words
+
+    if score is None or not score.n:
+        return "-" if score else "not judged"
+    return f"{words.figure(name, score)}\n{words.interval(name, score)}"
+
+
 def previews(found: Sequence[Preview], wanted: float, run: Path, options: Mapping[str, Any]) -> None:
     """A table of teachers, the feature's own first, and of the instant edit where it was asked; in 80 columns."""
     from unfeature.reports import words
-
-    def two_lines(name: str, score: Score | None) -> str:
-        if score is None:
-            return "not judged"
-        if not score.n:
-            return "-"
-        return f"{words.figure(name, score)}\n{words.interval(name, score)}"
 
     n, before = found[0].n, found[0].ratio_before
     told = f"of {n:,} originals {percent(before)} show it" if before else f"nobody judges how many of {n:,} show it"
@@ -183,13 +188,14 @@ def previews(found: Sequence[Preview], wanted: float, run: Path, options: Mappin
         title = words.MEASURES[name].title.replace("{class}", "class")
         table.add_column(title, justify="right", overflow="fold", width=14)
     for preview in found:
-        reached = preview.ratio is not None and preview.ratio.value <= wanted
+        reached, start = preview.ratio is not None and preview.ratio.value <= wanted, preview.threshold
+        strength = f"\nthreshold {start:.3f}\nmargin {preview.margin:.2f}" if start is not None else ""
         table.add_row(
-            f"{preview.made_by}\nthreshold {preview.threshold:.3f}\nmargin {preview.margin:.2f}",
-            two_lines("target_ratio", preview.ratio),
-            two_lines("rewritten", preview.rewritten),
-            two_lines("drift_never_had", preview.drift_rest),
-            two_lines("flips_never_had", preview.flips_rest),
+            f"{preview.made_by}{strength}",
+            _two_lines("target_ratio", preview.ratio),
+            _two_lines("rewritten", preview.rewritten),
+            _two_lines("drift_never_had", preview.drift_rest),
+            _two_lines("flips_never_had", preview.flips_rest),
             style="green" if reached else None,
         )
     _out.print(table)

@@ -50,14 +50,14 @@ class StandIn:
         return self.inner.generator
 
     @property
-    def threshold(self) -> float:
-        """The wrapped feature's, 0 where it has none."""
-        return float(getattr(self.inner, "threshold", 0.0))
+    def threshold(self) -> float | None:
+        """The wrapped feature's, if it has one."""
+        return getattr(self.inner, "threshold", None)
 
     @property
-    def margin(self) -> float:
-        """The wrapped feature's, 0 where it has none."""
-        return float(getattr(self.inner, "margin", 0.0))
+    def margin(self) -> float | None:
+        """The wrapped feature's, if it has one."""
+        return getattr(self.inner, "margin", None)
 
     @cached_property
     def _strict(self) -> Feature:

@@ -205,7 +205,7 @@ def _sections(evaluation: Evaluation, preview: Preview | None, facts: Mapping[st
         yield Section("Side effects against a placebo", _placebo(evaluation), tuple(_flat(classes)))
     named = "Names made from the content itself: equal names, equal bytes."
     yield Section("Identity", named, _identity(evaluation, preview))
-    if preview is not None:
+    if preview is not None and preview.threshold is not None and preview.margin is not None:
         yield Section("Teacher", "", (("margin", number(preview.margin)), ("threshold", number(preview.threshold))))
     yield Section("Options", "", tuple(_flat(evaluation.options)))
     yield Section("Versions", "", tuple(_flat(evaluation.versions)))
