@@ -138,7 +138,6 @@ def pairs(generator: Generator, feature: Feature, sample: Sample) -> Pixels:
     first = flagged & sample.shows if sample.shows is not None else flagged
     order = torch.cat([torch.nonzero(first).flatten(), torch.nonzero(flagged & ~first).flatten()])[:PAIRS]
     order = order if len(order) else torch.arange(min(PAIRS, len(flagged)))
-    with torch.no_grad():
-        after = generator.synthesize(feature.erase(sample.latents[order]))
+    after = made(generator, feature.erase(sample.latents[order]))
     both = torch.stack([sample.pictures(order), after], dim=1).flatten(0, 1)
     return to_pixels(both)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from unfeature.artifacts import GeneratorSpec
+from unfeature.drawing import drawn
 from unfeature.generators.loading import load_generator
 from unfeature.generators.module import from_module
 from unfeature.images import grid, png, to_pixels
@@ -134,6 +135,5 @@ def _seconds(generator: Generator, rows: int, gradient: bool = False) -> float:
 
 def _sheet(generator: Generator, count: int) -> bytes:
     """The first `count` pictures of a gallery, as PNG."""
-    with torch.no_grad():
-        images = generator.synthesize(generator.sample_latents(stream("gallery", 0, 0, count)))
+    _, images = drawn(generator, stream("gallery", 0, 0, count))
     return png(grid(to_pixels(images), columns=8), zoom=enlarge(images.shape[-1]))

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from unfeature import paper, teacher
 from unfeature.artifacts import Preview
+from unfeature.drawing import made, shows
 from unfeature.features.choosing import gentlest, pareto, thinned
 from unfeature.features.linear import LinearFeature
+from unfeature.images import rows_at_once
 from unfeature.protocols import Extractor, Generator, Judge
 
 OFFSETS = (0.5, 0.25, 0.0, -0.25, -0.5, -0.75, -1.0)
@@ -22,8 +24,8 @@ OFFSETS = (0.5, 0.25, 0.0, -0.25, -0.5, -0.75, -1.0)
 MARGINS = (0.0, 0.25, 0.5, 1.0)
 """In the same unit."""
 
-FEW = 150
-"""Pictures of a kind on which the grid is looked through."""
+FEW, FEW_PIXELS = 150, 2**24
+"""Pictures of a kind on which the grid is looked through, fewer of large ones."""
 
 STRONGER = 2
 """Points beyond the rough front that are measured too."""
@@ -69,18 +71,18 @@ def measure(
     assert sample.shows is not None, "somebody judged the samples"
     half = len(sample.latents) // 2
     choosing, measuring = sample.part(0, half), sample.part(half, 2 * half)
-    shows = sample.shows[:half]
-    with_it, without = (choosing.rows(torch.nonzero(mask).flatten()[:FEW]) for mask in (shows, ~shows))
+    shown = sample.shows[:half]
+    few = rows_at_once(generator.spec.image_shape, FEW_PIXELS, 16, FEW)
+    with_it, without = (choosing.rows(torch.nonzero(mask).flatten()[:few]) for mask in (shown, ~shown))
 
     def told(feature: LinearFeature, used: teacher.Sample) -> Preview:
         return teacher.measure(generator, feature, used, judge, extractor, base.name)
 
     pictures = without.pictures(torch.arange(len(without.latents)))
 
-    @torch.no_grad()
     def rough(feature: LinearFeature) -> tuple[float, float]:
-        rest, edited = (generator.synthesize(feature.erase(s.latents)) for s in (without, with_it))
-        left = (judge.score(edited) >= 0.5).float().mean() if len(edited) else 0.0
+        rest, edited = (made(generator, feature.erase(s.latents)) for s in (without, with_it))
+        left = shows(judge, edited).float().mean() if len(edited) else 0.0
         change = (rest - pictures).abs().mean() if len(rest) else 0.0
         return float(change), float(left)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unfeature import teacher
 from unfeature.artifacts import Feedback
-from unfeature.drawing import batches, drawn, shows
+from unfeature.drawing import batches, drawn, made, shows
 from unfeature.errors import MissingStep, NotEnoughFeedback
 from unfeature.features import FINDERS
 from unfeature.features.advice import advise
@@ -139,8 +139,7 @@ class Viewer:
         """PNG of 16 originals and what they become: eight originals, their teachers, eight more, their teachers."""
         feature = self._feature().adjusted(threshold, margin)
         latents, before = self._shown()
-        with torch.no_grad():
-            after = self.generator.synthesize(feature.erase(latents))
+        after = made(self.generator, feature.erase(latents))
         halves = (torch.split(images, COLUMNS) for images in (before, after))
         rows = [part for pair in zip(*halves, strict=True) for part in pair]
         return sheet(to_cells(torch.cat(rows)), COLUMNS)
@@ -152,8 +151,7 @@ class Viewer:
         weights = {key.removeprefix("module."): v for key, v in tensors.items() if key.startswith("module.")}
         fill(student.module, weights, TrainingState.NAME)
         latents, before = (part[:COLUMNS] for part in self._shown())
-        with torch.no_grad():
-            return sheet(to_cells(torch.cat([before, student.synthesize(latents)])), COLUMNS)
+        return sheet(to_cells(torch.cat([before, made(student, latents)])), COLUMNS)
 
     def compare(self) -> dict[str, Any]:
         """Fresh pictures before and after, by index: edited, untouched, worst first; MissingStep before training."""
