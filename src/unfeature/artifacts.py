@@ -52,14 +52,15 @@ class GeneratorSpec(Artifact):
     image_shape: tuple[int, int, int]
     """(c, h, w)."""
     licence: str = ""
+    given: str = ""  # hash of arguments beside the file, such as another space of latents; "" where there were none
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
 
     @property
     def id(self) -> str:
-        """Name and weights: `mnist-vae@0123456789abcdef`."""
-        return f"{self.name}@{self.weights}"
+        """Name, weights and arguments, if any: `mnist-vae@0123456789abcdef`, `own@0123456789abcdef+01234567`."""
+        return f"{self.name}@{self.weights}{self.given and f'+{self.given}'}"
 
 
 @dataclass(frozen=True)
@@ -296,5 +297,4 @@ class StepRecord(Artifact):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        ratio = value.get("ratio")
-        return cls(**{**value, "ratio": Score.from_json(ratio) if ratio else None})
+        return cls(**{**value, "ratio": Score.from_json(value["ratio"]) if value.get("ratio") else None})

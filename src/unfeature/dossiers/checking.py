@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unfeature.artifacts import Feedback, content_id
+from unfeature.artifacts import Feedback, GeneratorSpec, content_id
 from unfeature.dossiers.archive import CHECKPOINT, first_difference
 from unfeature.dossiers.sealing import (
     CHECKSUM,
@@ -119,9 +119,6 @@ def _belongings(manifest: dict[str, Any], files: Mapping[str, bytes]) -> Iterato
     feature, training, evaluation = found["feature.json"], found["training.json"], found["evaluation.json"]
     report, attacks = found["report.json"], found.get("attacks.json")
 
-    def generator(spec: dict[str, Any]) -> str:
-        return f"{spec['name']}@{spec['weights']}"
-
     pairs = [
         ("gallery.json", "generator", found["gallery.json"]["generator"], ids["generator"]),
         ("feedback.json", "generator", found["feedback.json"]["generator"], ids["generator"]),
@@ -132,8 +129,8 @@ def _belongings(manifest: dict[str, Any], files: Mapping[str, bytes]) -> Iterato
         ("training.json", "training", training["training"], ids["training"]),
         ("training.json", "result", training["result"], ids["result"]),
         ("training.json", "checkpoints", training["checkpoints"], manifest["checkpoints"]),
-        ("evaluation.json", "generator", generator(evaluation["generator"]), ids["generator"]),
-        ("evaluation.json", "result", generator(evaluation["result"]), ids["result"]),
+        ("evaluation.json", "generator", GeneratorSpec.from_json(evaluation["generator"]).id, ids["generator"]),
+        ("evaluation.json", "result", GeneratorSpec.from_json(evaluation["result"]).id, ids["result"]),
         ("evaluation.json", "request", evaluation["options"]["mark"], found["request.json"]),
         ("evaluation.json", "options of find", evaluation["options"]["find"], feature["options"]),
         ("preview.json", "feature", found["preview.json"]["feature"], feature),

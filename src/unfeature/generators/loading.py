@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from unfeature import zoo
+from unfeature.artifacts import content_id
 from unfeature.devices import placed
 from unfeature.errors import BadCheckpoint, BadFile, UnfeatureError, UnknownName
+from unfeature.generators import GENERATORS
 from unfeature.generators.building import build, built_generator, recognised
 from unfeature.generators.checkpoints import Opened, is_checkpoint, open_checkpoint, openings
 from unfeature.generators.filling import check_finite, fill
@@ -20,6 +23,7 @@ from unfeature.generators.module import ModuleGenerator, Source
 from unfeature.generators.safetensors_files import read_safetensors, to_safetensors
 from unfeature.plugins import call_object, is_file_reference
 from unfeature.protocols import Generator
+from unfeature.tables import resolve
 
 __all__ = ["build", "checkpoint_bytes", "load_generator", "read_safetensors", "to_safetensors"]
 
@@ -44,8 +48,19 @@ def load_generator(
         else:
             fill(generator.module, opened.tensors, str(weights), others=True)
     if isinstance(generator, ModuleGenerator):
+        generator.given = _given(name, given)
         placed(generator.module)
     return generator
+
+
+def _given(name: str, given: Mapping[str, Any]) -> str:
+    """Hash of those arguments that a shipped generator does not have anyway; empty for none."""
+    card, known = zoo.cards("generator").get(name), dict[str, Any]()
+    if card is not None:
+        kind = resolve("generator family", GENERATORS, card["family"])
+        known = {key: told.default for key, told in inspect.signature(kind).parameters.items()} | card["arguments"]
+    others = {key: value for key, value in given.items() if key not in known or known[key] != value}
+    return content_id(json.loads(json.dumps(others, default=str)))[:8] if others else ""
 
 
 def _json(value: Any) -> Any:

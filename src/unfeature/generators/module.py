@@ -71,13 +71,14 @@ class ModuleGenerator:
         """Set where the weights came from a user's file."""
         self.notes: tuple[str, ...] = ()
         """What was found and assumed on loading, in words."""
+        self.given = ""
+        """Hash of the arguments given beside the file: the same weights make other pictures with them."""
 
     @property
     def spec(self) -> GeneratorSpec:
         """Made anew at each call, since the weights may be trained in between."""
-        return GeneratorSpec(
-            self._name, weights_hash(self.module), self._latent_dim, self._image_shape(), self._licence
-        )
+        known = self._name, weights_hash(self.module), self._latent_dim, self._image_shape(), self._licence
+        return GeneratorSpec(*known, self.given)
 
     def _image_shape(self) -> tuple[int, int, int]:
         if self._shape is None:
@@ -108,6 +109,7 @@ class ModuleGenerator:
         """The same generator with weights of its own."""
         twin = ModuleGenerator(self._name, copy.deepcopy(self.module), self._latent_dim, self._licence)
         twin.origin, twin.source, twin.notes = dict(self.origin), self.source, self.notes
+        twin.given = self.given
         return twin
 
     def take(self, opened: Opened) -> None:

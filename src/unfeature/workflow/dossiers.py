@@ -228,7 +228,8 @@ def _same(path: Path, training: dict[str, Any], manifest: dict[str, Any]) -> tup
     except UnfeatureError:  # no checkpoint at all, so another file
         return "", other
     own = {name: opened.tensors[name] for name in training["tensors"] if name in opened.tensors}
-    if len(own) != len(training["tensors"]) or not training["result"].endswith(f"@{weights_id(own)}"):
+    result = training["result"].rpartition("@")[2].partition("+")[0]  # weights, without arguments
+    if len(own) != len(training["tensors"]) or result != weights_id(own):
         return "", other
     arguments = manifest["generator"]["arguments"]
     wrong = _loaded_instead(path, opened, own, {key: arguments[key] for key in arguments if key == "keys"})
