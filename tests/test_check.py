@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from conftest import Command
 from PIL import Image
 
+from unfeature.errors import BadOption
 from unfeature.generators.module import from_module
 from unfeature.testing import culprits, findings
 from unfeature.workflow import check
@@ -120,6 +122,8 @@ FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "two channels": ("made(net(c=2))", ("1 or 3 channels", "grey or RGB")),
     "fewer rows": ("made(Then(lambda x: x[1:] if len(x) > 1 else x))", ("(5, 1, 8, 8)", "one picture a latent")),
     "one row": ("made(Then(lambda x: x[:1]))", ("(1, 1, 8, 8)", "one picture a latent")),
+    "half module": ("made(net().half())", ("It computes in float16", "call `.float()` on the module")),
+    "double module": ("made(net().double())", ("It computes in float64", "call `.float()` on the module")),
     "half": ("made(Then(lambda x: x.half()))", ("torch.float16", "`.float()`")),
     "whole numbers": ("made(Then(lambda x: (255 * x).byte()))", ("torch.uint8", "images / 255", "no gradient")),
     "batch norm trains": (
@@ -289,6 +293,18 @@ def test_checking_changes_nothing() -> None:
     assert all(part.training for part in generator.module.modules())
     assert all(torch.equal(before[key], value) for key, value in generator.module.state_dict().items())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in generator.module.parameters())
+
+
+def test_a_frozen_generator_conforms(loads, command: Command) -> None:
+    assert command("check", loads("made(net().requires_grad_(False))")).code == 0
+
+
+def test_torchscript_is_refused_with_what_to_give_instead() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch would rather have none of them
+        scripted = torch.jit.trace(torch.nn.Linear(4, 4), torch.zeros(1, 4))
+    with pytest.raises(BadOption, match=r"is a TorchScript module, .*weights=FILE"):
+        from_module("x", scripted, 4)
 
 
 def test_facts_come_from_the_generator_itself() -> None:

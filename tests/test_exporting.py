@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from unfeature import workflow
 from unfeature.cli import main
 from unfeature.errors import BadCheckpoint, BadFile, BadOption
+from unfeature.generators.conditional import conditional
 from unfeature.generators.diffs import applied, difference
-from unfeature.generators.exporting import form_of
+from unfeature.generators.exporting import exported_program, form_of, onnx_model, run_exported, run_onnx
 from unfeature.generators.loading import load_generator
 from unfeature.generators.module import Source
 from unfeature.generators.safetensors_files import read_safetensors
 from unfeature.options import EvaluateOptions, FindOptions, MarkOptions, SampleOptions, UnlearnOptions
+from unfeature.store import Run
 
 ADAPTER = """
 import torch
@@ -137,6 +139,87 @@ def test_a_diff_goes_in_and_out_to_the_same_bytes(toy: Path) -> None:
     with pytest.raises(BadCheckpoint, match=r"is no diff file"):
         workflow.apply(toy / "run" / "feature.safetensors", put, toy / "twice.pth")
     assert not (toy / "twice.pth").exists()
+
+
+@pytest.fixture(scope="module")
+def second(toy: Path) -> Path:
+    """A run that goes on after the first, with another feature."""
+    run = toy / "second"
+    (toy / "left.py").write_text(
+        "def left(images):\n    return (images[:, 0, 5, 5] > images.mean((1, 2, 3))).float()\n"
+    )
+    workflow.sample(run, after=toy / "run", options=SampleOptions(count=300))
+    workflow.mark(run, "left", f"{toy / 'left.py'}:left", MarkOptions(per_side=50))
+    workflow.find(run)
+    workflow.unlearn(run, UnlearnOptions(steps=20, learning_rate=5e-3))
+    return run
+
+
+def test_a_second_run_writes_the_users_own_format_too(toy: Path, second: Path) -> None:
+    first = workflow.export(toy / "run", toy / "one.pth").file
+    made = workflow.export(second, toy / "two.pth")
+    assert made.form == "original" and made.parity < 2e-3
+    before, after = (torch.load(path, weights_only=True)["state_dict"] for path in (first, made.file))
+    assert list(before) == list(after) and {value.dtype for value in after.values()} == {torch.float16}
+    assert not torch.equal(before["module.body.2.weight"], after["module.body.2.weight"])
+    diff = workflow.export(second, toy / "two.diff").file
+    assert workflow.apply(diff, first, toy / "put2.pth").read_bytes() == made.file.read_bytes()
+    back = torch.load(workflow.apply(diff, made.file, toy / "back2.pth", revert=True), weights_only=True)["state_dict"]
+    assert all(torch.equal(back[key], before[key]) for key in before)
+
+
+def test_a_second_runs_safetensors_say_what_that_run_removed(toy: Path, second: Path) -> None:
+    file = workflow.export(second, toy / "two.safetensors").file
+    facts, ended = read_safetensors("two", file.read_bytes())[1], Run(second).read_facts("unlearned.safetensors")
+    result = load_generator(f"{toy / 'toy.py'}:load", file).spec.id
+    assert (facts["unlearned"], facts["from"], facts["result"]) == ("left", ended["from"], result)
+    assert "training" not in facts
+
+
+def test_facts_follow_a_diff_in_and_out(tiny_run: Path, tmp_path: Path) -> None:
+    diff = workflow.export(tiny_run, tmp_path / "s.diff").file
+    ours = workflow.export(tiny_run, tmp_path / "ours.safetensors").file
+    back = workflow.apply(diff, tiny_run / "unlearned.safetensors", tmp_path / "back.safetensors", revert=True)
+    told = read_safetensors("back", back.read_bytes())[1]
+    assert not {"unlearned", "from", "result", "training", "options"} & told.keys() and told["name"] == "mnist-vae"
+    assert load_generator(str(back)).spec == load_generator("mnist-vae").spec
+    assert workflow.apply(diff, back, tmp_path / "again.safetensors").read_bytes() == ours.read_bytes()
+
+
+def test_nothing_is_written_under_the_ending_of_another_format(toy: Path, tiny_run: Path, tmp_path: Path) -> None:
+    diff = workflow.export(tiny_run, tmp_path / "s.diff").file
+    with pytest.raises(BadOption, match=r"names a file of torch, but what is written is safetensors; .*x\.safetensors"):
+        workflow.apply(diff, "mnist-vae", tmp_path / "x.pth")
+    own = workflow.export(toy / "run", tmp_path / "own.diff").file
+    with pytest.raises(BadOption, match=r"names a file of onnx, but what is written is torch; .*x\.pth"):
+        workflow.apply(own, toy / "toy.pth", tmp_path / "x.onnx")
+    assert not list(tmp_path.glob("x.*"))
+
+
+@pytest.mark.parametrize("label", ["drawn", "latent", 1])
+def test_a_conditional_generator_runs_elsewhere(label: str | int) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.line = nn.Linear(7, 64)
+
+        def forward(self, z: Tensor, one_hot: Tensor) -> Tensor:
+            return self.line(torch.cat([z, one_hot], dim=1)).sigmoid().view(-1, 1, 8, 8)
+
+    torch.manual_seed(0)
+    module = conditional(Net(), 4, 3, label=label).eval()
+    latents = torch.randn(200, module.latent_dim)
+    with torch.no_grad():
+        for make, play in ((onnx_model, run_onnx), (exported_program, run_exported)):
+            assert torch.allclose(play(make(module, latents[:2]), latents), module(latents), atol=1e-5)
+
+
+def test_what_cannot_be_run_elsewhere_is_not_kept(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = "onnxruntime.InferenceSession"
+    monkeypatch.setattr(session, lambda *given, **more: (_ for _ in ()).throw(RuntimeError("no such operator")))
+    with pytest.raises(BadOption, match="cannot run this generator: .*no such operator"):
+        workflow.export(toy / "run", toy / "gone.onnx")
+    assert not (toy / "gone.onnx").exists()
 
 
 def test_a_diff_goes_into_a_shipped_generator_by_name(tiny_run: Path, tmp_path: Path) -> None:

@@ -69,4 +69,6 @@ def revert_(
     for told in made.ratios:
         shares = f"{console.percent(told.before)} at first, {console.percent(told.both)} with both unlearned"
         console.say(f"{told.feature}: {shares}, {console.percent(told.reverted)} now (n = {told.reverted.n:,})")
-    console.then("Look at its pictures:", f"unfeature check {shlex.quote(str(to))} --sheet pictures.png")
+    file = shlex.quote(str(to))
+    whose = f"{shlex.quote(made.code)} --weights {file}" if made.code else file
+    console.then("Look at its pictures:", f"unfeature check {whose} --sheet pictures.png")

@@ -31,8 +31,10 @@ SUFFIXES |= dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".pkl"), "torch")
 def form_of(path: Path, form: str, source: Source | None) -> str:
     """The format of an exported file: the one asked for or, if none was, by the file's ending. BadOption.
 
-    Weights have the format of the file they came from where its ending fits, and are safetensors otherwise.
+    Weights have the format of the file they came from where its ending fits, and are safetensors otherwise: also where
+    that file is one of ours, which says of itself what was unlearned until then.
     """
+    source = None if source is not None and source.ours else source
     expected = SUFFIXES.get(path.suffix.lower())
     own: str = source.format if source is not None else "safetensors"
     if form:
@@ -56,6 +58,17 @@ def form_of(path: Path, form: str, source: Source | None) -> str:
     return expected
 
 
+def check_ending(path: Path, format: str) -> None:
+    """BadOption where others would take a file of that format, safetensors or torch, for another."""
+    expected = SUFFIXES.get(path.suffix.lower(), format)
+    if expected != format:
+        ending = ".safetensors" if format == "safetensors" else ".pth"
+        raise BadOption(
+            f"--to {path} names a file of {expected}, but what is written is {format}; expected a name that says so. "
+            f"Write  --to {path.with_suffix(ending)}"
+        )
+
+
 def reopened(source: Source, wanted: Mapping[str, Tensor]) -> Opened:
     """The user's file again; BadCheckpoint where it is another one now."""
     opened = open_checkpoint(source.path, wanted.keys(), at=(source.where, source.prefix))
@@ -74,22 +87,33 @@ def original_format(generator: ModuleGenerator) -> bytes:
 
 
 def _source(generator: ModuleGenerator) -> Source:
-    if generator.source is None:
+    if generator.written_in is None or generator.written_in.ours:
         raise BadOption(
             "the generator's weights did not come from a file of yours, so there is no original format; "
             "expected --format safetensors, torch-export, onnx or diff. For FILE.py:FUNCTION, load the weights with  "
             "unfeature.from_module(..., weights=FILE)"
         )
-    return generator.source
+    return generator.written_in
+
+
+def as_in_file(generator: ModuleGenerator) -> dict[str, Tensor]:
+    """The weights in the names, shapes and dtypes of the file that they are written in, or else the module's own.
+
+    To the bit those of the file where the weights are still its own.
+    """
+    own = generator.module.state_dict()
+    if generator.written_in is None:
+        return own
+    there = reopened(generator.written_in, own).tensors
+    made = {name: own[name].detach().cpu().reshape(there[name].shape) for name in own if name in there}
+    kept = {name: torch.equal(there[name].to(value.dtype), value) for name, value in made.items()}
+    return {name: there[name] if kept[name] else value.to(there[name].dtype) for name, value in made.items()}
 
 
 def diff_file(before: ModuleGenerator, after: ModuleGenerator, about: Mapping[str, Any]) -> bytes:
-    """What changed between two copies, in the names and dtypes of the file they came from, or in the module's own."""
-    old, new = before.module.state_dict(), after.module.state_dict()
-    if before.source is not None:
-        opened = reopened(before.source, old)
-        old = {name: opened.tensors[name] for name in old if name in opened.tensors}
-        new = {name: new[name].detach().cpu().to(old[name].dtype).reshape(old[name].shape) for name in old}
+    """What changed between two copies, in names and dtypes of the file they are written in, or in the module's own."""
+    old, new = as_in_file(before), after.module.state_dict()
+    new = {name: new[name].detach().cpu().to(value.dtype).reshape(value.shape) for name, value in old.items()}
     return difference(old, new, about)
 
 
@@ -155,11 +179,16 @@ def run_exported(data: bytes, latents: Tensor) -> Tensor:
 
 
 def run_onnx(data: bytes, latents: Tensor) -> Tensor:
-    """Images (n, c, h, w) of an ONNX model in onnxruntime."""
+    """Images (n, c, h, w) of an ONNX model in onnxruntime; BadOption where that has no such operator."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(None, {"latents": latents.numpy()})[0])
+    try:
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        return torch.from_numpy(session.run(None, {"latents": latents.numpy()})[0])
+    except Exception as error:  # onnxruntime's errors have no common class
+        raise BadOption(
+            f"onnxruntime cannot run this generator: {first_line(error)}. Use --format original."
+        ) from error
 
 
 def written_weights(generator: ModuleGenerator, path: Path) -> ModuleGenerator:

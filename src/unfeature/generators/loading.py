@@ -19,7 +19,7 @@ from unfeature.generators import GENERATORS
 from unfeature.generators.building import build, built_generator, recognised
 from unfeature.generators.checkpoints import Opened, is_checkpoint, open_checkpoint, openings
 from unfeature.generators.filling import check_finite, fill
-from unfeature.generators.module import ModuleGenerator, Source
+from unfeature.generators.module import ModuleGenerator
 from unfeature.generators.safetensors_files import read_safetensors, to_safetensors
 from unfeature.plugins import call_object, is_file_reference
 from unfeature.protocols import Generator
@@ -103,7 +103,7 @@ def _from_file(name: str, given: dict[str, Any]) -> Generator:
         generator = build(facts, whole.tensors, name, given)
     else:
         generator = built_generator(facts, whole.tensors, name)
-    generator.source = Source(whole.path, whole.sha256, whole.where, whole.prefix, whole.format)
+    generator.came_from(whole)
     generator.notes = (*notes, *generator.notes)
     return generator
 

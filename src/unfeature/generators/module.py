@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unfeature import devices
 from unfeature.artifacts import GeneratorSpec
-from unfeature.errors import ShapeError
+from unfeature.errors import BadOption, ShapeError
 from unfeature.generators.checkpoints import Opened, open_checkpoint
 from unfeature.generators.filling import check_finite, fill
 from unfeature.seeds import Seeds, normal_rows
@@ -37,7 +37,7 @@ def weights_hash(module: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """The user's file that a generator's weights came from."""
+    """The file that a generator's weights came from."""
 
     path: Path
     sha256: str
@@ -48,6 +48,14 @@ class Source:
     """Before each name there."""
     format: Literal["safetensors", "torch"]
     """Of the file, by its content."""
+    ours: bool = False
+    """Whether we wrote it, with facts that are of those weights alone."""
+
+    @classmethod
+    def of(cls, opened: Opened) -> Source:
+        """Where an opened checkpoint's weights lie."""
+        where = opened.path, opened.sha256, opened.where, opened.prefix, opened.format
+        return cls(*where, ours="name" in opened.facts)
 
 
 def clipped(images: Tensor) -> Tensor:
@@ -68,7 +76,9 @@ class ModuleGenerator:
         self.origin: dict[str, Any] = {}
         """Family and arguments, where the generator is of one of ours: its files can be loaded without other code."""
         self.source: Source | None = None
-        """Set where the weights came from a user's file."""
+        """Set where the weights came from a file."""
+        self.written_in: Source | None = None
+        """The file whose format and names they are written in: the user's, also where ours was filled in after it."""
         self.notes: tuple[str, ...] = ()
         """What was found and assumed on loading, in words."""
         self.given = ""
@@ -109,14 +119,20 @@ class ModuleGenerator:
         """The same generator with weights of its own."""
         twin = ModuleGenerator(self._name, copy.deepcopy(self.module), self._latent_dim, self._licence)
         twin.origin, twin.source, twin.notes = dict(self.origin), self.source, self.notes
-        twin.given = self.given
+        twin.given, twin.written_in = self.given, self.written_in
         return twin
 
     def take(self, opened: Opened) -> None:
         """Fill the module from a checkpoint file, leaving out other parts of it, such as an encoder. BadCheckpoint."""
         left_out = fill(self.module, opened.tensors, str(opened.path), others=True)
-        self.source = Source(opened.path, opened.sha256, opened.where, opened.prefix, opened.format)
+        self.came_from(opened)
         self.notes = (*self.notes, *opened.notes, *left_out)
+
+    def came_from(self, opened: Opened) -> None:
+        """The weights are those of that file."""
+        self.source = Source.of(opened)
+        if self.written_in is None or not self.source.ours:
+            self.written_in = self.source
 
 
 def from_module(
@@ -130,9 +146,15 @@ def from_module(
     """A Generator from your own module (or a function that builds it): latents (n, d) -> images (n, c, h, w) in [0, 1].
 
     `weights`: a safetensors or torch file with the module's own names, filled in; nothing in it is run. The module is
-    put into evaluation mode. BadFile; BadCheckpoint for NaN weights, or a table of those that do not fit.
+    put into evaluation mode. BadFile; BadCheckpoint for NaN weights, or a table of those that do not fit; BadOption for
+    TorchScript.
     """
     built = module if isinstance(module, nn.Module) else module()
+    if isinstance(built, torch.jit.ScriptModule):
+        raise BadOption(
+            f'"{name}" is a TorchScript module, of which no copy can be trained; expected the Python class it was made '
+            "from. Save its state_dict, and give both:  from_module(NAME, MODULE, LATENT_DIM, weights=FILE)"
+        )
     generator = ModuleGenerator(name, built, latent_dim, licence)
     if weights is not None:
         generator.take(open_checkpoint(weights, built.state_dict().keys()))

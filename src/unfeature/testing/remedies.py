@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from unfeature.artifacts import GeneratorSpec
@@ -82,7 +83,12 @@ def _to_pictures(shape: tuple[int, ...]) -> str:
 
 
 def takes(module: nn.Module) -> str:
-    """How wide the latents of a module seem to be, as advice."""
+    """How wide the latents of a module seem to be, or what it computes in, as advice."""
+    other = next((p.dtype for p in module.parameters() if p.is_floating_point() and p.dtype != torch.float32), None)
+    if other is not None:
+        return (
+            f"It computes in {str(other).removeprefix('torch.')}, latents are float32: call `.float()` on the module."
+        )
     width = latent_width(module)
     if width is None:
         return "The module is given latents (n, LATENT_DIM) and returns images (n, c, h, w): mend `forward`."

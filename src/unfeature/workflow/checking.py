@@ -120,6 +120,9 @@ def _facts(generator: Generator) -> Facts:
 def _seconds(generator: Generator, rows: int, gradient: bool = False) -> float:
     """The fastest of three passes over `rows` latents; with `gradient`, forward and backward."""
     latents = generator.sample_latents(stream("check", 0, 0, rows))
+    if gradient:
+        generator = generator.copy()
+        generator.module.requires_grad_(True)  # the user's may be frozen
     spent = []
     for _ in range(3):
         start = time.perf_counter()

@@ -18,7 +18,7 @@ from unfeature.generators.checkpoints import open_checkpoint, read_file, rewritt
 from unfeature.generators.diffs import applied
 from unfeature.generators.loading import checkpoint_bytes, load_generator
 from unfeature.generators.module import ModuleGenerator
-from unfeature.generators.safetensors_files import read_safetensors
+from unfeature.generators.safetensors_files import read_safetensors, to_safetensors
 from unfeature.protocols import Generator
 from unfeature.reports.card import Card, render_card
 from unfeature.seeds import stream
@@ -27,6 +27,9 @@ from unfeature.workflow.inputs import the_feature, the_generator, the_unlearned
 
 ABOUT = ("unlearned", "from", "result")
 """Facts beside the weights: what was removed from what, and the id of what that made."""
+
+WHOSE = ("name", "latent_dim", "image_shape", "licence", "family", "arguments")
+"""Facts beside the weights that stay true whatever their values."""
 
 COMPARED = 8
 """Pictures on which the file's images are compared with the trained copy's."""
@@ -56,7 +59,7 @@ def export(folder: str | Path, to: str | Path, form: str = "") -> Exported:
         facts = the_feature(run, generator)[1]
         student, training = the_unlearned(run, generator)
         original, copy = _a_module(generator), _a_module(student)
-        form = made.form_of(to, form, original.source)
+        form = made.form_of(to, form, original.written_in)
         about = dict(zip(ABOUT, (facts["name"], generator.spec.id, student.spec.id), strict=True))
         _free(to)
         card_path = to.with_name(f"{to.name}.md")
@@ -66,7 +69,7 @@ def export(folder: str | Path, to: str | Path, form: str = "") -> Exported:
         write_atomic(to, data)
         try:
             parity = _parity(form, to, data, original, copy, latents)
-        except BadCheckpoint:
+        except BaseException:
             to.unlink()
             raise
         evaluation = run.read_as("evaluation.json", Evaluation) if run.has("evaluation.json") else None
@@ -141,9 +144,8 @@ def _as_written(
 ) -> ModuleGenerator:
     if form != "diff":
         return made.written_weights(copy, path)
-    names = original.module.state_dict()
-    before = made.reopened(original.source, names).tensors if original.source else names
-    values = applied(str(path), read_safetensors(str(path), data), before, revert=False)
+    change = read_safetensors(str(path), data)
+    values = applied(str(path), change, made.as_in_file(original), revert=False)
     twin = copy.copy()
     twin.module.load_state_dict(values, strict=False)
     return twin
@@ -182,13 +184,20 @@ def apply(diff: str | Path, checkpoint: str | Path, to: str | Path, *, revert: b
     to = Path(to)
     _free(to)
     change = read_safetensors(str(diff), read_file(Path(diff)))
+    about = {} if revert else {fact: told for fact, told in change[1].items() if fact in ABOUT}
     if str(checkpoint) in zoo.cards("generator") and not Path(checkpoint).exists():
+        made.check_ending(to, "safetensors")
         shipped = _a_module(load_generator(str(checkpoint))).copy()
         values = applied(str(diff), change, shipped.module.state_dict(), revert=revert)
         shipped.module.load_state_dict(values, strict=False)
-        data = checkpoint_bytes(shipped, {fact: told for fact, told in change[1].items() if fact in ABOUT})
+        data = checkpoint_bytes(shipped, about)
     else:
         opened = open_checkpoint(checkpoint, change[0].keys())
-        data = rewritten(opened, applied(str(diff), change, opened.tensors, revert=revert))
+        made.check_ending(to, opened.format)
+        values = applied(str(diff), change, opened.tensors, revert=revert)
+        data = rewritten(opened, values)
+        if "name" in opened.facts:  # ours says of itself what was unlearned
+            facts = {fact: told for fact, told in opened.facts.items() if fact in WHOSE} | about
+            data = to_safetensors({**opened.tensors, **values}, facts)
     write_atomic(to, data)
     return to

@@ -11,6 +11,7 @@ from torch import Tensor
 from unfeature.artifacts import Score
 from unfeature.drawing import batches
 from unfeature.errors import BadFile, BadOption
+from unfeature.generators.exporting import check_ending
 from unfeature.generators.filling import check_finite
 from unfeature.generators.loading import checkpoint_bytes
 from unfeature.protocols import Generator, Judge
@@ -42,6 +43,8 @@ class Reverted:
 
     file: Path
     ratios: tuple[Ratio, ...]
+    code: str
+    """The generator whose code reads the file; empty where the file says how."""
 
 
 def without_change(
@@ -78,6 +81,7 @@ def revert(folder: str | Path, of: str | Path, to: str | Path) -> Reverted:
             )
         if to.exists():
             raise BadFile(f"{to} is there already; expected a new name. Name another, or move that file away.")
+        check_ending(to, "safetensors")
         made = student.copy()
         weights = (one.module.state_dict() for one in (student, first, second))
         made.module.load_state_dict(without_change(*weights))
@@ -90,7 +94,7 @@ def revert(folder: str | Path, of: str | Path, to: str | Path) -> Reverted:
         ratios = _ratios(judges, (first, student, made), about.seed)
         told = {"unlearned": facts["name"], "reverted": earlier.read_as("request.json", Request).feature}
         write_atomic(to, checkpoint_bytes(made, told | {"from": generator.spec.id}))
-    return Reverted(to, ratios)
+    return Reverted(to, ratios, "" if getattr(made, "origin", {}) else about.generator)
 
 
 def _ratios(judges: Mapping[str, Judge], generators: tuple[Generator, ...], seed: int) -> tuple[Ratio, ...]:
