@@ -25,9 +25,12 @@ from torch import Tensor, nn
 
 from unfeature import from_module, generators, load_generator
 from unfeature.errors import BadCheckpoint, BadFile, BadOption, UnknownName
-from unfeature.generators.checkpoints import open_checkpoint, openings, rewritten
+from unfeature.generators.checkpoints import is_checkpoint, open_checkpoint, openings, rewritten
+from unfeature.generators.exporting import form_of, original_format
 from unfeature.generators.filling import fill
 from unfeature.generators.loading import checkpoint_bytes
+from unfeature.generators.module import Source
+from unfeature.generators.safetensors_files import read_safetensors, to_safetensors
 from unfeature.store import Run
 from unfeature.tables import resolve
 from unfeature.testing.tiny import TinyModule
@@ -608,3 +611,92 @@ def test_public_checkpoints_are_written_back_byte_by_byte(name: str, assets: Pat
     assert rewritten(opened, opened.tensors) == path.read_bytes()
     copied = open_checkpoint(put(tmp_path, {"state_dict": opened.tensors}))
     assert same(copied.tensors, opened.tensors)
+
+
+@pytest.mark.parametrize("keys", [("G", "G_ema"), ("G_ema", "G")])
+def test_one_dict_in_two_places_is_rewritten_where_it_is_read(keys: tuple[str, str], tmp_path: Path) -> None:
+    module, path = TinyModule(), tmp_path / "shared.pth"
+    state = module.state_dict()
+    torch.save(dict.fromkeys(keys, state), path)
+    opened = open_checkpoint(path, state)
+    assert opened.where == ("G_ema",)
+    changed = {name: value + 1 for name, value in state.items()}
+    (tmp_path / "new.pth").write_bytes(rewritten(opened, changed))
+    assert all(
+        torch.equal(open_checkpoint(tmp_path / "new.pth").tensors[name], value) for name, value in changed.items()
+    )
+
+
+@pytest.mark.parametrize(("keys", "taken"), [(("disc", "gen"), "gen"), (("G", "G_ema"), "G_ema")])
+def test_many_layers_of_one_network_hide_no_other_one(keys: tuple[str, str], taken: str, tmp_path: Path) -> None:
+    names = [f"block{i}.{part}.weight" for i in range(40) for part in ("conv", "norm", "gate", "out")]
+    nets = {key: {name: torch.full((2,), float(place)) for name in names} for place, key in enumerate(keys)}
+    torch.save(nets, tmp_path / "many.pth")
+    opened = open_checkpoint(tmp_path / "many.pth", nets[taken])
+    assert opened.where == (taken,) and all(torch.equal(opened.tensors[name], nets[taken][name]) for name in names)
+
+
+def test_dicts_that_lie_in_one_another_end(tmp_path: Path) -> None:
+    state: dict[str, Any] = {"w": torch.ones(2)}
+    for _ in range(60):
+        state = {"a": state, "b": state, "w": torch.ones(2)}
+    torch.save({"x": state}, tmp_path / "deep.pth")
+    assert open_checkpoint(tmp_path / "deep.pth").tensors.keys() == {"w"}
+
+
+@pytest.mark.parametrize("outer", ["module", "_orig_mod", "body"])
+def test_a_wrapped_module_takes_its_own_file(outer: str, tmp_path: Path) -> None:
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_module(outer, nn.Sequential(nn.Linear(4, 16), nn.Sigmoid(), nn.Unflatten(1, (1, 4, 4))))
+
+        def forward(self, z: Tensor) -> Tensor:
+            images: Tensor = getattr(self, outer)(z)
+            return images
+
+    whole, path = Wrapped(), tmp_path / "own.pth"
+    torch.save(whole.state_dict(), path)
+    again = from_module("own", Wrapped(), 4, weights=path)
+    assert again.spec.weights == from_module("own", whole, 4).spec.weights
+    assert original_format(again) and open_checkpoint(path).tensors.keys() == {
+        name.removeprefix("module.").removeprefix("_orig_mod.") for name in whole.state_dict()
+    }
+
+
+def test_the_set_whose_sizes_fit_is_taken(tmp_path: Path) -> None:
+    def net(d: int, out: int) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(d, 8), nn.ReLU(), nn.Linear(8, out), nn.Unflatten(1, (1, -1, 4)))
+
+    encoder, decoder = net(16, 8), net(4, 16)
+    state = {f"q_net.{name}": value for name, value in encoder.state_dict().items()}
+    torch.save(state | {f"p_net.{name}": value for name, value in decoder.state_dict().items()}, tmp_path / "vae.pth")
+    made = from_module("vae", net(4, 16), 4, weights=tmp_path / "vae.pth")
+    assert all(torch.equal(value, decoder.state_dict()[name]) for name, value in made.module.state_dict().items())
+
+
+def test_tied_weights_are_saved_and_come_back() -> None:
+    a, b = nn.Linear(3, 3), nn.Linear(3, 3)
+    b.weight = a.weight
+    tied = nn.ModuleDict({"a": a, "b": b}).state_dict()
+    back, _ = read_safetensors("tied", to_safetensors(tied, {}))
+    assert back.keys() == tied.keys() and all(torch.equal(back[name], tied[name]) for name in tied)
+
+
+@pytest.mark.parametrize("name", ["x.pth.tar", "x.PTH.TAR", "x.pt"])
+def test_endings_that_are_taken_for_checkpoints(name: str, tmp_path: Path) -> None:
+    torch.save(TinyModule().state_dict(), tmp_path / name)
+    assert (
+        is_checkpoint(str(tmp_path / name))
+        and form_of(tmp_path / "y.pth.tar", "", Source(Path("x.pth.tar"), "", (), "", "torch")) == "original"
+    )
+
+
+def test_gradients_and_layout_of_a_files_tensors_stay(tmp_path: Path) -> None:
+    old = {"w": torch.ones(2, 3, 4, 4).to(memory_format=torch.channels_last), "b": torch.ones(2, requires_grad=True)}
+    torch.save(old, tmp_path / "x.pth")
+    opened = open_checkpoint(tmp_path / "x.pth")
+    (tmp_path / "y.pth").write_bytes(rewritten(opened, {name: torch.zeros_like(value) for name, value in old.items()}))
+    new = torch.load(tmp_path / "y.pth", weights_only=True)
+    assert new["b"].requires_grad and not new["w"].requires_grad and new["w"].stride() == old["w"].stride()
+    assert not new["w"].any() and not new["b"].any()

@@ -273,6 +273,7 @@ def test_a_search_among_many_orders_ends() -> None:
         ({"keys": "net.0,net.6"}, r"are no chain; expected each to take.*--argument keys=NAME,NAME"),
         ({"keys": "decoder"}, r'keys names "decoder", but no weights lie under it; the file has net'),
         ({"keys": 5}, r'keys names "5", but no weights'),
+        ({"keys": 0}, r'keys names "0", but no weights'),
         ({"layers": []}, "the layers none are no chain"),
         ({"layers": [{"name": "a"}]}, r"layer \{'name': 'a'\} cannot be read"),
         ({"layers": [{"name": "a", "kind": "linear", "into": -1, "out": 2}]}, "cannot be read"),

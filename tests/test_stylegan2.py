@@ -140,6 +140,14 @@ def test_the_clamp_limits_feature_maps_as_officially() -> None:
     assert not np.allclose(network.signed(z)[0].detach(), reference.synthesis(styles), atol=1e-2)
 
 
+def test_a_cutoff_of_no_layers_truncates_none() -> None:
+    plain, none, whole = (
+        made(truncation_psi=psi, truncation_cutoff=cut) for psi, cut in ((1, None), (0.3, 0), (0.3, None))
+    )
+    z = torch.randn(3, plain.latent_dim, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(none(z), plain(z)) and not torch.equal(whole(z), plain(z))
+
+
 @pytest.mark.parametrize("cutoff", [None, 2])
 @pytest.mark.parametrize("space", ["z", "w", "w+"])
 def test_truncation_is_that_of_the_reference_in_every_space(space: str, cutoff: int | None) -> None:

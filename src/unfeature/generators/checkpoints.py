@@ -19,7 +19,7 @@ from unfeature.generators.safetensors_files import looks_like_safetensors, our_f
 from unfeature.generators.torch_files import read_torch, write_torch
 from unfeature.generators.wrappers import Part, chosen, parts, told
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".pkl", ".bin")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".pkl", ".bin", ".pth.tar", ".pt.tar")
 """Of files that are taken for checkpoints where a generator is named."""
 
 MAX_BYTES = 8 * 2**30
@@ -75,8 +75,8 @@ def open_checkpoint(
 ) -> Opened:
     """The weights in a safetensors or torch file; nothing in it is run. BadFile, BadCheckpoint.
 
-    `wanted`: names of the module's own weights, which decide between several sets of weights; averaged copies come
-    first. Without them, only prefixes that wrappers put before every name are taken off. `at`: where and prefix of
+    `wanted`: names of the module's own weights, or these by name, which decide between several sets of weights;
+    averaged copies come first. Without them, only prefixes that wrappers put before every name are taken off. `at`: where and prefix of
     the set that was taken before; it is taken again where it is still there.
     """
     content = _Content.read(Path(path))
@@ -116,6 +116,7 @@ def rewritten(opened: Opened, new: Mapping[str, Tensor]) -> bytes:
         state = inner
     for key, value in named.items():
         old = state[key]
+        value.requires_grad_(old.requires_grad)
         state[key] = nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value
     try:
         return write_torch(whole, legacy=content.data[:2] != b"PK")
@@ -136,7 +137,7 @@ def _as_in_file(what: str, value: Tensor, old: Tensor) -> Tensor:
     """The value in the old one's dtype and shape; a counter may have one dimension or none."""
     if value.shape != old.shape and not value.numel() == old.numel() == 1:
         raise BadCheckpoint(f"{what} would get shape {tuple(value.shape)}; expected {tuple(old.shape)}")
-    made = value.cpu().to(old.dtype).reshape(old.shape).clone(memory_format=torch.contiguous_format)
+    made = torch.empty_like(old).copy_(value.reshape(old.shape))  # in the old one's layout
     if made.is_floating_point() and bool((~made.isfinite()).any()):
         raise BadCheckpoint(f"{what} would become infinite or NaN as {old.dtype}; expected finite numbers")
     return made

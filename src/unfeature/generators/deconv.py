@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unfeature.errors import BadOption
 from unfeature.generators.chain import OUTPUTS, Chain, function, place_of_norms, whole_numbers
 from unfeature.generators.dcgan import DCGAN
-from unfeature.generators.layers import Layer, Shape, picked_layers
+from unfeature.generators.layers import Layer, Shape, is_named, picked_layers
 from unfeature.generators.reading import network
 
 Numbers = str | int | Sequence[int]
@@ -50,7 +50,7 @@ class Deconv(Chain):
         None follows the rules. BadOption, UnknownName.
         """
         known = [Layer.from_json(layer) for layer in layers]
-        turned = picked_layers(known, transposed) if transposed else []
+        turned = picked_layers(known, transposed) if is_named(transposed) else []
         known = [replace(layer, kind="transposed") if layer in turned else layer for layer in known]
         picked = [layer for layer in picked_layers(known, keys) if not layer.is_norm]
         pictures = [layer for layer in picked if layer.kind != "linear"]

@@ -24,7 +24,7 @@ PARITY = 1e-4
 FORMATS = ("original", "safetensors", "diff", "torch-export", "onnx")
 
 SUFFIXES = {".onnx": "onnx", ".pt2": "torch-export", ".diff": "diff", ".safetensors": "safetensors"}
-SUFFIXES |= dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".pkl"), "torch")
+SUFFIXES |= dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".pkl", ".tar"), "torch")
 """Ending of a file's name -> what others take such a file for; any other may hold anything."""
 
 
@@ -194,5 +194,5 @@ def run_onnx(data: bytes, latents: Tensor) -> Tensor:
 def written_weights(generator: ModuleGenerator, path: Path) -> ModuleGenerator:
     """The generator with the weights of a file just written, rounded to that file's dtypes: what its users will see."""
     twin = generator.copy()
-    twin.take(open_checkpoint(path, twin.module.state_dict().keys()))
+    twin.take(open_checkpoint(path, twin.module.state_dict()))
     return twin

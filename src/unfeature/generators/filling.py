@@ -50,7 +50,8 @@ def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], where: str, *, o
     foreign = {name for name in extra if others and _layer(name) not in layers}
     misfits = _misfits(own, tensors, [name for name in extra if name not in foreign])
     if misfits:
-        misfits = _misfits(own, tensors, extra)
+        if any(misfit.file == "missing" for misfit in misfits):
+            misfits = _misfits(own, tensors, extra)  # which may be what is missing, under other names
         kinds = {misfit.kind for misfit in misfits}
         remedy = REMEDIES[next(kind for kind in ("sizes", "names", "numbers") if kind in kinds)]
         raise BadCheckpoint(f"{where} does not fit this generator:\n{_table(misfits)}\n{remedy}")

@@ -76,13 +76,18 @@ def picked_shapes(shapes: Mapping[str, Shape], keys: str | Sequence[str]) -> dic
 
     Everything where `keys` is empty; BadOption for a name under which there is nothing.
     """
-    return {key: shapes[key] for key in _under(shapes, keys)} if keys else dict(shapes)
+    return {key: shapes[key] for key in _under(shapes, keys)} if is_named(keys) else dict(shapes)
 
 
 def picked_layers(layers: Sequence[Layer], keys: str | Sequence[str]) -> list[Layer]:
     """The same of layers: those named by `keys` or below a name of it."""
     by_name = {layer.name: layer for layer in layers}
-    return [by_name[name] for name in _under(by_name, keys)] if keys else list(layers)
+    return [by_name[name] for name in _under(by_name, keys)] if is_named(keys) else list(layers)
+
+
+def is_named(keys: str | int | Sequence[str]) -> bool:
+    """Whether an argument names layers; the layer 0 is one."""
+    return keys not in ("", (), [])
 
 
 def _under(names: Iterable[str], keys: str | Sequence[str]) -> list[str]:

@@ -42,7 +42,7 @@ def load_generator(
     generator = _load(name, given)
     if weights is not None:
         generator = generator.copy()
-        opened = open_checkpoint(weights, generator.module.state_dict().keys())
+        opened = open_checkpoint(weights, generator.module.state_dict())
         if isinstance(generator, ModuleGenerator):
             generator.take(opened)
         else:

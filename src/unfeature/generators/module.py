@@ -157,6 +157,6 @@ def from_module(
         )
     generator = ModuleGenerator(name, built, latent_dim, licence)
     if weights is not None:
-        generator.take(open_checkpoint(weights, built.state_dict().keys()))
+        generator.take(open_checkpoint(weights, built.state_dict()))
     check_finite(name, built)
     return generator

@@ -97,8 +97,13 @@ def read_safetensors(where: str, data: bytes) -> tuple[dict[str, Tensor], dict[s
 
 
 def to_safetensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
-    """The bytes of a safetensors file; the same content gives the same bytes."""
-    plain = {key: value.detach().cpu().contiguous() for key, value in sorted(tensors.items())}
+    """The bytes of a safetensors file; the same content gives the same bytes. Tied weights stand there twice."""
+    plain, places = dict[str, Tensor](), set[int]()
+    for key, value in sorted(tensors.items()):
+        own = value.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        plain[key] = own.clone() if place in places else own
+        places.add(place)
     return safetensors.torch.save(plain, {"unfeature": json.dumps(facts, sort_keys=True)})
 
 

@@ -156,7 +156,7 @@ class StyleGAN2(nn.Module):
         """(n, layers, w_dim) -> the same, the first `truncation_cutoff` layers (or all) pulled towards the mean w."""
         if self.truncation_psi == 1:
             return styles
-        cut = self.truncation_cutoff or self.synthesis.layers
+        cut = self.synthesis.layers if self.truncation_cutoff is None else self.truncation_cutoff
         pulled = self.mapping.w_avg.lerp(styles[:, :cut], self.truncation_psi)
         return torch.cat([pulled, styles[:, cut:]], dim=1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from torch import Tensor
@@ -29,6 +30,8 @@ class Part:
     prefix: str
     """Before each of its names there."""
     tensors: Mapping[str, Tensor]
+    wrapped: bool = False
+    """Whether a wrapper's name is left on, for a module that is wrapped itself."""
 
     @property
     def words(self) -> list[str]:
@@ -48,8 +51,8 @@ class Part:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is taken off that could be part of the names."""
-        return not self.head
+        """Whether nothing is taken off that could be part of the names, and a wrapper's name is."""
+        return not self.head and not self.wrapped
 
     @property
     def rank(self) -> tuple[bool, bool, bool, bool, int]:
@@ -66,29 +69,40 @@ class Part:
 
 def parts(content: Any) -> list[Part]:
     """Every set of weights in what a file holds, the likeliest first."""
-    found: list[Part] = []
+    whole: list[Part] = []
+    below: list[Iterator[Part]] = []
     for where, state in _states(content):
         tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
-        for prefix, named in _prefixed("", tensors, 0):
-            if named and len(found) < MAX_PARTS:
-                found.append(Part(where, prefix, named))
-    return sorted(found, key=lambda part: part.rank)
+        if tensors:
+            named = _named(where, tensors)
+            whole.append(next(named))
+            below.append(named)
+    rest = islice(chain.from_iterable(below), max(0, MAX_PARTS - len(whole)))  # one dict's layers hide no other dict
+    return sorted((*whole, *rest), key=lambda part: part.rank)
+
+
+def _named(where: tuple[str, ...], tensors: Mapping[str, Tensor]) -> Iterator[Part]:
+    """Every set of names that one dict's may be meant as, the whole dict first."""
+    for number, (prefix, named) in enumerate(_prefixed("", tensors, 0)):
+        yield Part(where, prefix, named)
+        if number == 0 and prefix:
+            yield Part(where, "", tensors, wrapped=True)
 
 
 def _states(content: Any) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
-    """Every dict that text keys lead to, each once, outer ones first."""
-    queue: list[tuple[tuple[str, ...], Any]] = [((), content)]
-    seen = {id(content)}
+    """Every way that text keys lead to a dict, outer ones first: one dict may have an averaged copy's name too."""
+    queue: list[tuple[tuple[str, ...], Any, tuple[int, ...]]] = [((), content, (id(content),))]
+    ways = 1
     while queue:
-        where, state = queue.pop(0)
+        where, state, above = queue.pop(0)
         if not isinstance(state, Mapping):
             continue
         yield where, state
-        for key, value in state.items():
-            new = isinstance(value, Mapping) and id(value) not in seen and len(seen) < MAX_PARTS
-            if isinstance(key, str) and new and len(where) < MAX_DEPTH:
-                seen.add(id(value))
-                queue.append(((*where, key), value))
+        for key, value in state.items() if len(where) < MAX_DEPTH else ():
+            new = isinstance(value, Mapping) and id(value) not in above and ways < MAX_PARTS
+            if isinstance(key, str) and new:
+                ways += 1
+                queue.append(((*where, key), value, (*above, id(value))))
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor], depth: int) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
@@ -109,7 +123,7 @@ def _prefixed(prefix: str, tensors: Mapping[str, Tensor], depth: int) -> Iterato
 
 
 def chosen(found: list[Part], wanted: Collection[str] | None) -> Part:
-    """The part that has all `wanted` names, or most of them; without any asked for, the likeliest.
+    """The part that has most `wanted` names, in their sizes where these are given; with none asked for, the likeliest.
 
     Only what stands before every name is taken off where nothing is asked for.
     """
@@ -117,7 +131,15 @@ def chosen(found: list[Part], wanted: Collection[str] | None) -> Part:
         whole = [part for part in found if part.whole]
         return min(whole, key=lambda part: (part.rank, -len(part.tensors)))
     asked = {name for name in wanted if not name.endswith("num_batches_tracked")}
-    return max(found, key=lambda part: len(asked & part.tensors.keys()))  # the first of equals
+
+    def fitting(part: Part) -> tuple[int, int]:
+        there = asked & part.tensors.keys()
+        sizes = (
+            sum(wanted[name].shape == part.tensors[name].shape for name in there) if isinstance(wanted, Mapping) else 0
+        )
+        return sizes, len(there)
+
+    return max(found, key=fitting)  # the first of equals
 
 
 def told(part: Part, found: list[Part], content: Mapping[Any, Any]) -> list[str]:
