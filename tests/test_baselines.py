@@ -56,6 +56,12 @@ def change(name: str, **more: Any) -> tuple[float, float]:
     return float(moved[FLAGS].mean()), float(moved[~FLAGS].mean())
 
 
+def test_no_run_takes_more_latents_than_it_has_numbers() -> None:
+    made = resolve("unlearner", UNLEARNERS, "distillation")(UnlearnOptions(steps=10_000_000, batch=65_536))
+    with pytest.raises(BadOption, match=r"10,000,000 steps take 655,360,000,000 latents; .*--batch"):
+        made.unlearn(GENERATOR, FEATURE)
+
+
 @pytest.mark.parametrize("name", [name for name in UNLEARNERS if name not in ("amnesia", "repulsion")])
 def test_a_penalty_is_of_those_who_weigh_the_weights(name: str) -> None:
     with pytest.raises(
@@ -71,6 +77,8 @@ def test_options_that_an_unlearner_does_not_use_are_refused(name: str) -> None:
     if name != "saliency":
         unused |= {"against_search": 4, "shortfall": 0.5, "perceptual_rest": 0.5}
         unused |= {"device": "auto"} if name == "instant" else {"perceptual": 0.5}
+    if name in ("negatives", "ascent", "repulsion"):
+        unused |= {"alpha": 0.5}
     for option, value in unused.items():
         told = f"{option} is {value}, but unlearner {name} does not use it; expected .*  --unlearner distillation"
         with pytest.raises(BadOption, match=told):

@@ -20,10 +20,11 @@ from unfeature import workflow
 from unfeature.artifacts import AttackResult, Attacks, Score
 from unfeature.errors import BadFile, BadOption, UnknownName
 from unfeature.options import BenchOptions
-from unfeature.reports.bench import bench_table
-from unfeature.reports.bench_plot import bench_svg
+from unfeature.reports.bench import _figures, bench_table
+from unfeature.reports.bench_plot import _look, bench_svg
 from unfeature.store import Run
 from unfeature.workflow import bench_cells, benching, read_bench
+from unfeature.workflow.benching import LOCK
 
 TABLES = sorted((Path(__file__).parents[1] / "benchmarks/tables").glob("*.toml"))
 
@@ -88,6 +89,8 @@ def test_what_cannot_be_a_benchmark_is_one_sentence(tmp_path: Path) -> None:
         bench_cells(options(seeds=[4, 5, 4]))
     with pytest.raises(BadOption, match="without axes compares nothing"):
         bench_cells(BenchOptions())
+    with pytest.raises(BadOption, match=r"axis y has no values; .*\[axes.y.NAME\]"):
+        bench_cells(options(axes={"x": {"a": {}}, "y": {}}))
     with pytest.raises(UnknownName, match='unknown preset "papre"'):
         bench_cells(options(base={"preset": "papre"}, axes={"method": {"a": {}}}))
     with pytest.raises(UnknownName, match='unknown option "unlearn.alhpa"'):
@@ -277,6 +280,53 @@ def test_who_is_killed_leaves_nobody_at_work(tmp_path: Path) -> None:
         parent.kill()
         parent.communicate()
         wait(lambda: not any(map(_runs, children)))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are found in /proc")
+def test_who_is_interrupted_begins_no_other_cell(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(
+        SMALL.replace("seeds = [3]", "seeds = [1, 2, 3]").replace("steps = 4", "steps = 100000")
+    )
+    with _at_work(tmp_path) as (parent, children):
+        parent.send_signal(signal.SIGINT)
+        said = parent.communicate(timeout=60)[1].decode()
+        assert parent.returncode == 130 and "Stopped" in said, said
+        wait(lambda: not any(map(_runs, children)))
+        assert len(list(tmp_path.glob("out/*/cell.json"))) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lock", [LOCK, ".lock"])
+def test_a_cell_that_somebody_works_in_is_told(lock: str, tmp_path: Path, command: Command) -> None:
+    file, folder = tmp_path / "small.toml", tmp_path / "out"
+    file.write_text(SMALL)
+    taken = bench_cells(read_bench(file))[0].name
+    with Run(folder / taken).held(new=True, lock=lock):
+        said = command("bench", file, folder)
+    if lock == LOCK:
+        assert said.code == 0 and "1 of 2 cells are at work elsewhere and not in the table" in said.out
+    else:
+        assert said.code == 2 and "1 of 2 cells could not be made" in said.err and taken in said.err
+    assert command("bench", file, folder).code == 0
+    assert len(json.loads((folder / "results.json").read_text())["rows"]) == 2
+
+
+def test_cells_of_other_counts_and_networks_have_columns_of_their_own() -> None:
+    cells = [
+        {
+            "floor": {f"fd{n}_{who}": {}},
+            "extractor": {"name": who, "class_word": "digit"},
+            "scores": {"original": {}, "unlearned": {}},
+        }
+        for n, who in ((100, "a"), ("2k", "a"), (100, "b"))
+    ]
+    assert [name for name in _figures(cells) if name.startswith("fd")] == ["fd100_a", "fd2k_a", "fd100_b"]
+
+
+def test_no_two_of_a_hundred_values_look_alike() -> None:
+    looks = [(look["color"], look["marker"]) for look in map(_look, range(100))]
+    assert len(set(looks)) == 100
 
 
 @contextmanager

@@ -371,6 +371,25 @@ def test_a_study_nobody_marked_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_another_training_wrote_over_does_not_count_as_done(tmp_path: Path) -> None:
+    from unfeature.workflow import fix_cut
+    from unfeature.workflow.studying import study_unlearn
+
+    folder = marked_run(tmp_path / "run", "slant").folder
+    fix_cut(folder)
+    study_unlearn(folder, steps=20, count=100)
+    made = folder / "study" / "runs" / "consensus" / "unlearned.safetensors"
+    before, heard = made.read_bytes(), list[object]()
+
+    def stop(record: object) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        study_unlearn(folder, steps=4, count=100, on_step=stop)
+    study_unlearn(folder, steps=20, count=100, on_step=heard.append)
+    assert heard and made.read_bytes() == before
+
+
 def test_a_stopped_study_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     import shutil
 

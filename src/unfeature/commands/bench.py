@@ -26,7 +26,18 @@ def bench_(
         for cell in workflow.bench_cells(workflow.read_bench(file)):
             console.say(cell.name)
         return
+    last = 0, 0
     with console.counting("cells") as on_cell:
-        paths = workflow.bench(file, folder, processes=processes, on_cell=lambda done, of, name: on_cell(done, of))
+
+        def told(done: int, of: int, name: str) -> None:
+            nonlocal last
+            last = done, of
+            on_cell(done, of)
+
+        paths = workflow.bench(file, folder, processes=processes, on_cell=told)
     console.wrote(folder, *(path.name for path in paths))
+    if last[0] < last[1]:
+        console.say(
+            f"{last[1] - last[0]} of {last[1]} cells are at work elsewhere and not in the table; give this again."
+        )
     console.then("Look at the table:", f"{paths[1]}")

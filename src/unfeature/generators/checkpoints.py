@@ -76,8 +76,8 @@ def open_checkpoint(
     """The weights in a safetensors or torch file; nothing in it is run. BadFile, BadCheckpoint.
 
     `wanted`: names of the module's own weights, or these by name, which decide between several sets of weights;
-    averaged copies come first. Without them, only prefixes that wrappers put before every name are taken off. `at`: where and prefix of
-    the set that was taken before; it is taken again where it is still there.
+    averaged copies come first. Without them, only prefixes that wrappers put before every name are taken off.
+    `at`: where and prefix of the set that was taken before; it is taken again where it is still there.
     """
     content = _Content.read(Path(path))
     again = [part for part in content.parts if (part.where, part.prefix) == at]

@@ -61,11 +61,13 @@ def _part(title: str, cells: Rows, axis: str) -> str:
 
 def _figures(cells: Rows) -> dict[str, str]:
     """Scores -> titles of their columns."""
-    distance = next((name for name in cells[0]["floor"] if name.startswith("fd")), "")
+    distances = dict.fromkeys(next((name for name in cell["floor"] if name.startswith("fd")), "") for cell in cells)
     shown = dict.fromkeys(name for cell in cells for name in cell["scores"]["original"] if name.startswith(OTHER))
-    figures = {"target_ratio": "target ratio", **_flips(cells[0])}
+    figures = {"target_ratio": "target ratio"}
+    for cell in cells:  # each may look at other numbers of pictures, through another network
+        figures |= _flips(cell)
     figures |= {name: f"target ratio, {name.removeprefix(OTHER)}" for name in shown}
-    return figures | ({distance: distance} if distance else {})
+    return figures | {name: name for name in distances if name}
 
 
 def _row(row: str, cells: Rows, figures: Iterable[str]) -> tuple[str, ...]:

@@ -68,14 +68,14 @@ def bench_svg(results: Mapping[str, Any]) -> str:
         figure.suptitle(results["title"])
         panels[0].set_ylabel("pictures that show it, %")
         if lines:
-            told = "filled: unlearned, open: teacher"
+            told = f"filled: unlearned, open: teacher; at {LEAST:g} %: that or less"
             figure.legend(handles=lines, loc="outside lower center", ncols=4, frameon=False, title=told)
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
 
 
 def _look(number: int) -> dict[str, Any]:
-    return {"color": f"C{number % 10}", "marker": SHAPES[number % len(SHAPES)], "markersize": 5}
+    return {"color": f"C{number % 10}", "marker": SHAPES[(number + number // 10) % len(SHAPES)], "markersize": 5}
 
 
 def _changed(cell: Mapping[str, Any]) -> str:

@@ -17,6 +17,9 @@ from unfeature.images import Pixels, data_uri
 from unfeature.reports.pictures import BUDGET
 from unfeature.reports.words import count, percent, percent_range
 
+FEW = 20
+"""Pictures marked twice below which nothing is said of agreement: of two that agree alpha is 1 in every resample."""
+
 RELIABLE, TENTATIVE = 0.8, 0.667
 """Krippendorff, Content Analysis (2004), p. 241: rely on alpha from the one on, conclude tentatively from the other."""
 
@@ -123,7 +126,7 @@ def sentence(result: Mapping[str, Any], rows: Sequence[StudyRow]) -> str:
     )
     first = f"{count(people)} {'person' if people == 1 else 'people'} marked {each}"
     alpha = told["alpha"]
-    if alpha is None:
+    if alpha is None or alpha["n"] < FEW:
         first += "; how far they agree cannot be told from so few marks."
     else:
         word = "well" if alpha["value"] >= RELIABLE else "tolerably" if alpha["value"] >= TENTATIVE else "poorly"

@@ -22,6 +22,8 @@ from unfeature.unlearners.training import Training
 class Ascending(AscendingDescending):
     """Away from pictures with the feature."""
 
+    unused = (*AscendingDescending.unused, "alpha")
+
     def losses(self, batch: Batch) -> paper.Losses:
         """L of this file."""
         told = super().losses(batch)

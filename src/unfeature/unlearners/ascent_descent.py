@@ -12,6 +12,8 @@ points away from them at once. Pictures are in [0, 1], which bounds the loss; no
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from unfeature import paper
@@ -23,7 +25,7 @@ from unfeature.unlearners.training import Training
 class AscendingDescending(Loop):
     """Away from pictures with the feature, at those without."""
 
-    unused = (*DISTILLED, "penalty")
+    unused: ClassVar[tuple[str, ...]] = (*DISTILLED, "penalty")
 
     def losses(self, batch: Batch) -> paper.Losses:
         """L of this file; `unlearn` is what is ascended."""

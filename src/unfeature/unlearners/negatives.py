@@ -37,7 +37,7 @@ def nearest(latents: Tensor, pool: Tensor) -> Tensor:
 class OneSided(Loop):
     """All latents learn pictures of one side."""
 
-    unused: ClassVar[tuple[str, ...]] = (*DISTILLED, "penalty")
+    unused: ClassVar[tuple[str, ...]] = (*DISTILLED, "penalty", "alpha")
 
     shows: ClassVar[bool] = False
     """Whether that is the side with the feature."""

@@ -49,7 +49,7 @@ def repulsion(weights: Mapping[str, Tensor], shunned: Gradient, width: Tensor) -
 class Repelled(OneSided):
     """Pictures without the feature, and distance from the adapted weights."""
 
-    unused = DISTILLED
+    unused = (*DISTILLED, "alpha")
 
     def prepare(self) -> None:
         """The pool, w_N and |w_0 - w_N|^2."""

@@ -12,6 +12,7 @@ from unfeature.devices import as_on_the_cpu, processes
 from unfeature.errors import BadOption
 from unfeature.options import UnlearnOptions
 from unfeature.protocols import Feature, Generator
+from unfeature.seeds import STREAM_LENGTH
 from unfeature.unlearners.base import Unlearning
 from unfeature.unlearners.loop import Loop
 
@@ -36,6 +37,7 @@ class Training(Unlearning):
         With a `checkpoint` the state is saved at every check, and a new call goes on from there to the same bytes.
         """
         self.check(generator, feature, self.loop.unused)
+        _check_seeds(self.options)
         fabric = fabric_of(self.options)
         if self.options.batch % fabric.world_size:
             raise BadOption(
@@ -72,6 +74,16 @@ class Training(Unlearning):
         checked = StepRecord(**told)
         facts["records"].append(checked.to_json())
         return checked
+
+
+def _check_seeds(options: UnlearnOptions) -> None:
+    """BadOption where a run has no numbers left for the last steps' latents."""
+    wanted = max(options.batch * options.steps, options.against_search * (options.steps + 2))
+    if wanted > STREAM_LENGTH:
+        raise BadOption(
+            f"{options.steps:,} steps take {wanted:,} latents; expected at most {STREAM_LENGTH:,} of one run. "
+            "Use fewer --steps, or a smaller --batch or --against-search."
+        )
 
 
 def fabric_of(options: UnlearnOptions) -> Fabric:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -58,6 +60,8 @@ def cells(options: BenchOptions) -> list[Cell]:
     """All cells, the last axis and then the seed changing fastest; BadOption, UnknownName for options of a cell."""
     if not options.axes:
         raise BadOption("a benchmark without axes compares nothing; expected one at least. Add  [axes.method.NAME]")
+    for axis in (axis for axis, named in options.axes.items() if not named):
+        raise BadOption(f"axis {axis} has no values; expected one at least. Add  [axes.{axis}.NAME]")
     for name in (name for axis in options.axes.values() for name in axis):
         if not _NAME.fullmatch(name):
             raise BadOption(
@@ -115,11 +119,15 @@ def bench(
                     wrong[waiting[future]] = sentence
                 on_cell(done, len(everything), waiting[future])
         except BrokenProcessPool as error:
+            begun = [cell.name for cell in wanted if Run(out / cell.name).has(CELL) and not _done(out, cell)]
             raise NotMade(
                 f"a process of the benchmark was killed, perhaps since memory ran out; expected {processes} at work. "
-                "Give the same command again, with fewer --processes."
+                f"Finished cells are in {results(options, out)[1]}; begun were {', '.join(begun) or 'none'}. Give the "
+                "same command again, with fewer --processes."
             ) from error
         except BaseException:
+            for worker in multiprocessing.active_children():  # each has cells to come that cannot be taken back
+                worker.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     paths = results(options, out)
@@ -137,6 +145,7 @@ def _begin_worker() -> None:
 
     from unfeature.once import KNOWN
 
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # else the next cell would begin
     torch.set_num_threads(1)
     KNOWN.room = ROOM
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -181,12 +190,14 @@ def _make(out: Path, cell: Cell) -> tuple[bool, str]:
     """
     folder = out / cell.name
     try:
-        with Run(folder).held(new=True, lock=LOCK):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(Run(folder).held(new=True, lock=LOCK))
+            except RunBusy:
+                return False, ""
             if not _done(out, cell):
                 Run(folder).write_json(CELL, cell.options.model_dump(mode="json"))
                 run(folder, cell.options)
-    except RunBusy:
-        return False, ""
     except UnfeatureError as error:
         return False, str(error)
     except Exception as error:  # of code that the user named, or since memory ran out

@@ -166,6 +166,7 @@ def _work(
     if run.has("done.json") and run.read_json("done.json").get("key") == key:
         return
     with run.held(new=True):
+        run.path("done.json").unlink(missing_ok=True)  # what is written over from here on was done, for other marks
         for name, saved in {"run": about, "gallery": gallery, "request": request, "feedback": part.feedback}.items():
             run.write_json(f"{name}.json", saved.to_json())
     find(run.folder, FindOptions.model_construct(set(), **asked["find"]))  # of which none counts as given here
