@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import time
 import types
 import warnings
 from collections import OrderedDict
@@ -634,6 +635,32 @@ def test_many_layers_of_one_network_hide_no_other_one(keys: tuple[str, str], tak
     torch.save(nets, tmp_path / "many.pth")
     opened = open_checkpoint(tmp_path / "many.pth", nets[taken])
     assert opened.where == (taken,) and all(torch.equal(opened.tensors[name], nets[taken][name]) for name in names)
+
+
+def test_layers_below_a_prefix_are_found_beside_a_network_of_many(tmp_path: Path) -> None:
+    names = [f"block{i}.{part}.weight" for i in range(40) for part in ("conv", "norm", "gate", "out")]
+    disc, gen = ({name: torch.full((2,), float(place)) for name in names} for place in (0, 1))
+    for number, inner in enumerate(("generator.", "module.")):
+        nets = {"disc": {f"{inner}{n}" if number else n: v for n, v in disc.items()}}
+        nets |= {"gen": {inner + name: value for name, value in gen.items()}}
+        torch.save(nets, tmp_path / "many.pth")
+        assert open_checkpoint(tmp_path / "many.pth", gen).where == ("gen",)
+        if number:
+            assert open_checkpoint(tmp_path / "many.pth", nets["gen"]).where == ("gen",)
+
+
+def test_names_count_before_sizes(tmp_path: Path) -> None:
+    state = {"a.weight": torch.ones(3, 3), "b.weight": torch.ones(3, 3)}
+    torch.save({"head": {"a.weight": torch.ones(2, 2)}, "G": state}, tmp_path / "x.pth")
+    other = {name: torch.ones(2, 2) for name in state}
+    assert open_checkpoint(tmp_path / "x.pth", other).where == ("G",)
+
+
+def test_one_large_dict_in_many_places_is_opened_at_once(tmp_path: Path) -> None:
+    state = {f"n{i}": torch.ones(()) for i in range(3000)}
+    torch.save({f"k{i}": state for i in range(199)}, tmp_path / "x.pth")
+    begun = time.monotonic()
+    assert len(openings(tmp_path / "x.pth")[0].tensors) == 3000 and time.monotonic() - begun < 20
 
 
 def test_dicts_that_lie_in_one_another_end(tmp_path: Path) -> None:

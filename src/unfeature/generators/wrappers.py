@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice, zip_longest
 from typing import Any
 
 from torch import Tensor
@@ -19,6 +19,9 @@ NOT_A_NAME = {"n_averaged"}
 """Counters of torch.optim.swa_utils.AveragedModel beside the names that all begin with `module.`"""
 
 MAX_DEPTH, MAX_PARTS = 5, 200
+
+MAX_AGAIN = 100_000
+"""Entries of dicts that are looked through again, since they lie in several places of the file."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,11 @@ def parts(content: Any) -> list[Part]:
         if tensors:
             named = _named(where, tensors)
             whole.append(next(named))
+            if whole[-1].prefix:
+                whole.append(next(named))  # with the wrapper's name left on
             below.append(named)
-    rest = islice(chain.from_iterable(below), max(0, MAX_PARTS - len(whole)))  # one dict's layers hide no other dict
-    return sorted((*whole, *rest), key=lambda part: part.rank)
+    turns = (part for row in zip_longest(*below) for part in row if part is not None)  # no dict's layers hide another's
+    return sorted((*whole, *islice(turns, max(0, MAX_PARTS - len(whole)))), key=lambda part: part.rank)
 
 
 def _named(where: tuple[str, ...], tensors: Mapping[str, Tensor]) -> Iterator[Part]:
@@ -92,7 +97,7 @@ def _named(where: tuple[str, ...], tensors: Mapping[str, Tensor]) -> Iterator[Pa
 def _states(content: Any) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
     """Every way that text keys lead to a dict, outer ones first: one dict may have an averaged copy's name too."""
     queue: list[tuple[tuple[str, ...], Any, tuple[int, ...]]] = [((), content, (id(content),))]
-    ways = 1
+    ways, seen, left = 1, {id(content)}, MAX_AGAIN
     while queue:
         where, state, above = queue.pop(0)
         if not isinstance(state, Mapping):
@@ -100,8 +105,10 @@ def _states(content: Any) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]
         yield where, state
         for key, value in state.items() if len(where) < MAX_DEPTH else ():
             new = isinstance(value, Mapping) and id(value) not in above and ways < MAX_PARTS
-            if isinstance(key, str) and new:
-                ways += 1
+            again = len(value) if new and id(value) in seen else 0
+            if isinstance(key, str) and new and again <= left:
+                ways, left = ways + 1, left - again
+                seen.add(id(value))
                 queue.append(((*where, key), value, (*above, id(value))))
 
 
@@ -137,7 +144,7 @@ def chosen(found: list[Part], wanted: Collection[str] | None) -> Part:
         sizes = (
             sum(wanted[name].shape == part.tensors[name].shape for name in there) if isinstance(wanted, Mapping) else 0
         )
-        return sizes, len(there)
+        return len(there), sizes
 
     return max(found, key=fitting)  # the first of equals
 
