@@ -24,7 +24,7 @@ async function ask(method, path, body, options = {}) {
   throw problem(sentence, value?.kind ?? "Answer", answer.status);
 }
 
-/** An Error whose message is a sentence for people; the window hears of pictures that were drawn anew. */
+/** An Error whose message is a sentence for people. */
 export function problem(sentence, kind, status) {
   if (kind === "OtherPictures") dispatchEvent(new CustomEvent("anew", {detail: sentence}));
   return Object.assign(new Error(sentence), {kind, status});

@@ -79,11 +79,9 @@ function took(b, client, saved) {
   b.batches = b.batches.filter((batch) => batch.ops.length);
 }
 
-/** What is marked there is no more. */
+/** What was marked is gone. */
 function forget(b) {
-  b.batches = [];
-  b.pending.clear();
-  b.problem = null;
+  Object.assign(b, {batches: [], pending: new Map(), problem: null});
 }
 
 async function send(b) {

@@ -10,7 +10,7 @@ const STEPS = {
   compare: ["Compare", "./compare.js"],
   study: ["Study", "./study.js"],
 };
-const shown = {run: null, step: "start", leave: null, turn: 0, anew: false};
+const shown = {run: null, step: "start", leave: null, turn: 0};
 
 /** Why a step is closed, or "" if it is open. */
 function reason(step, run) {
@@ -74,13 +74,13 @@ async function left() {
   if (leave) await Promise.race([leave(), patience]);
 }
 
-/** The pictures shown are others now: the step again, as the run is, and why; once for all that were asked for. */
+/** The run's pictures are others: the step again, and why, once. */
 async function anew(sentence) {
   if (shown.anew) return;
   shown.anew = true;
   await route();
-  tell(sentence);
   shown.anew = false;
+  tell(sentence);
 }
 
 /** Take the old step away and mount the one that the address names. */

@@ -5,7 +5,7 @@ import {button, follow, verdict} from "./unlearn.js";
 
 /** Krippendorff's alpha in words; 0.8 and 0.667 are his own limits. */
 function agreement({value, low, high, n}) {
-  if (n < 20) return element("p", {class: "agreement hint"}, "How far they agree can be told from 20 pictures that two have marked.");
+  if (n < 20) return element("p", {class: "hint"}, "Agreement is told from 20 pictures marked twice.");
   const word = value >= 0.8 ? "Good" : value >= 0.667 ? "Fair" : "Poor";
   const figure = `Krippendorff's alpha ${value.toFixed(2)}, ${low.toFixed(2)} to ${high.toFixed(2)} is likely; 1 is perfect, 0 is chance`;
   return element("p", {class: "agreement"}, element("b", {}, `${word} agreement. `), element("span", {class: "hint"}, figure));
