@@ -17,7 +17,7 @@ from unfeature.devices import placed
 from unfeature.errors import BadCheckpoint, BadFile, UnfeatureError, UnknownName
 from unfeature.generators import GENERATORS
 from unfeature.generators.building import build, built_generator, recognised
-from unfeature.generators.checkpoints import Opened, is_checkpoint, open_checkpoint, openings
+from unfeature.generators.checkpoints import SUFFIXES, Opened, is_checkpoint, open_checkpoint, openings
 from unfeature.generators.filling import check_finite, fill
 from unfeature.generators.module import ModuleGenerator
 from unfeature.generators.safetensors_files import read_safetensors, to_safetensors
@@ -80,9 +80,7 @@ def _load(name: str, given: dict[str, Any]) -> Generator:
         return _shipped(name, shipped[name], given)
     if is_checkpoint(name):
         return _from_file(name, given)
-    raise UnknownName(
-        "generator", name, shipped, "a checkpoint (.safetensors .pt .pth .ckpt .pkl .bin) or FILE.py:NAME"
-    )
+    raise UnknownName("generator", name, shipped, f"a checkpoint ({' '.join(SUFFIXES)}) or FILE.py:NAME")
 
 
 def _shipped(name: str, card: dict[str, Any], given: dict[str, Any]) -> Generator:

@@ -179,8 +179,7 @@ def _add_pictures(routes: APIRouter, desk: Desk) -> None:
     async def wall(name: str, number: int, g: str = "") -> Response:
         if not 0 <= number < SHEETS:
             raise MissingStep(f"there is no sheet {number}; expected 0 to {SHEETS - 1}.")
-        if g:
-            desk.check_pictures(name, g)
+        desk.showing(name, g)
         return _png(await desk.look(name, "wall", number), FOREVER if g else "no-store")
 
     @routes.post("/api/runs/{name}/front")

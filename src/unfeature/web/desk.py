@@ -144,22 +144,23 @@ class Desk:
         known.marks.load()
         return known
 
-    def check_pictures(self, name: str, shown: str) -> None:
-        """OtherPictures where a browser shows pictures of that hash, and the run has others now."""
-        if shown != self.opened(name).marks.asked.pictures:
+    def showing(self, name: str, shown: str) -> OpenRun:
+        """A run's marks; OtherPictures where a browser shows pictures of another hash than its own, if it tells one."""
+        run = self.opened(name)
+        if shown and shown != run.marks.asked.pictures:
             raise OtherPictures(
                 f"the pictures of {name} were drawn anew since this page showed them; expected marks of those that are "
                 "there now. They are shown from here on; the last marks, of the old ones, were not taken."
             )
+        return run
 
     async def changed(self, name: str, change: Callable[[OpenRun], Found], shown: str = "") -> Found:
         """Change a run's marks, one request at a time; RunBusy while a copy is trained on them, OtherPictures."""
         async with self.opened(name).lock:
-            if shown:
-                self.check_pictures(name, shown)
+            run = self.showing(name, shown)
             if self.locked(name):
                 raise RunBusy("the copy is being trained on these marks; expected it done or stopped. Stop it first.")
-            return await asyncio.to_thread(change, self.opened(name))
+            return await asyncio.to_thread(change, run)
 
     def locked(self, name: str) -> bool:
         """Whether marks have to stay as they are."""
@@ -248,10 +249,9 @@ class Desk:
         """A file of a run, as it is now, that may be shown or downloaded; MissingStep."""
         run = Run(self.folder(name))
         if file not in DOWNLOADS or not standing.holds(run, file, self.stage(name)):
-            known = ", ".join(DOWNLOADS)
             raise MissingStep(
-                f'run {name} as it is now has no file "{file[:80]}" to give; expected one of {known}, of these marks. '
-                "Unlearn first."
+                f'run {name} as it is now has no file "{file[:80]}" to give; expected one of {", ".join(DOWNLOADS)}, '
+                "of these marks. Unlearn first."
             )
         return run.path(file)
 

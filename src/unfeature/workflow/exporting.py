@@ -195,9 +195,10 @@ def apply(diff: str | Path, checkpoint: str | Path, to: str | Path, *, revert: b
         opened = open_checkpoint(checkpoint, change[0].keys())
         made.check_ending(to, opened.format)
         values = applied(str(diff), change, opened.tensors, revert=revert)
-        data = rewritten(opened, values)
         if "name" in opened.facts:  # ours says of itself what was unlearned
             facts = {fact: told for fact, told in opened.facts.items() if fact in WHOSE} | about
             data = to_safetensors({**opened.tensors, **values}, facts)
+        else:
+            data = rewritten(opened, values)
     write_atomic(to, data)
     return to
